@@ -1,0 +1,582 @@
+//! The classic text protocol: `get` and `set` as every memcached client has spoken them since 2003.
+//!
+//! [`Classic::decode`] takes the front of a connection's buffer, [`Classic::encode`] writes replies;
+//! both are called by `server::session` and do no I/O. A line is found, its words are cut at single
+//! or repeated spaces (keystonemiddleware's client ends its `set` line with one), and each command
+//! reads its own words.
+//!
+//! Invariants:
+//! - a multiget is checked whole before its first key is executed, then decodes into one `Get` a
+//!   key, the last of which ends the run: a bad key answers one error for the whole line;
+//! - the stream stays in step: an error behind a readable length skips the data block, one with an
+//!   unreadable length skips the line, anything else closes;
+//! - bytes already searched for a line end are not searched again, so that a client which sends one
+//!   byte at a time costs what it sends.
+//!
+//! Sources: protocol.txt, and memcached 1.6.45 where protocol.txt is silent.
+
+use super::KEY_BYTES_MAX;
+use super::MEMCACHED_VERSION;
+use super::command::{
+    Bad, Command, Data, Decoded, Direction, Envelope, Exptime, Key, Mode, Recovery, Request, Stats,
+    Store, Upload,
+};
+use super::error::Error;
+use super::number;
+use super::reply::{Hit, PrefixCounts, Reply, ReplySink, Stat, Value};
+
+/// A line other than a multiget that grows past this without ending closes the connection.
+const LINE_BYTES_MAX: usize = 2048;
+
+/// A multiget's line may grow up to this: some 14,000 keys of keystonemiddleware's.
+pub const MULTIGET_BYTES_MAX: usize = 1 << 20;
+
+/// Longest value whose length memcached's parser takes: `i32::MAX` less the line end.
+const VALUE_BYTES_MAX: i32 = i32::MAX - 2;
+
+/// The state of one connection's classic protocol between two commands.
+#[derive(Debug, Default)]
+pub struct Classic {
+    /// The rest of a multiget, whose checked line is still in the buffer.
+    run: Option<Run>,
+    /// How far the buffer has been searched for a line end.
+    searched: usize,
+}
+
+/// What the keys of one multiget line have in common.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    with_cas: bool,
+    touch: Option<Exptime>,
+}
+
+impl Classic {
+    /// Decodes the request at the front of `buffer`. After a `Request` or `Bad` the caller drops
+    /// what it says was consumed before it calls again. Costs time in the length of the line.
+    pub fn decode<'b>(&mut self, buffer: &'b [u8]) -> Decoded<'b> {
+        if let Some(run) = self.run {
+            return self.next_of_run(buffer, run);
+        }
+        let Some(offset) = memchr::memchr(b'\n', &buffer[self.searched..]) else {
+            self.searched = buffer.len();
+            return incomplete(buffer);
+        };
+        let line_bytes = self.searched + offset + 1;
+        self.searched = 0;
+        let line = Line::new(buffer, line_bytes);
+        if line_bytes < 4 {
+            return line.error(Error::BadFormat);
+        }
+        self.dispatch(line)
+    }
+
+    fn dispatch<'b>(&mut self, line: Line<'b>) -> Decoded<'b> {
+        match line.name() {
+            b"get" => self.get(line, false),
+            b"set" => store(line, Mode::Set),
+            b"gets" => self.get(line, true),
+            b"gat" => self.get_and_touch(line, false),
+            b"gats" => self.get_and_touch(line, true),
+            b"add" => store(line, Mode::Add),
+            b"replace" => store(line, Mode::Replace),
+            b"append" => store(line, Mode::Append),
+            b"prepend" => store(line, Mode::Prepend),
+            b"cas" => store(line, Mode::Cas(0)),
+            b"delete" => delete(line),
+            b"incr" => arithmetic(line, Direction::Up),
+            b"decr" => arithmetic(line, Direction::Down),
+            b"touch" => touch(line),
+            b"flush_all" => flush_all(line),
+            b"stats" => stats(line),
+            b"version" => line.command(Command::Version),
+            b"quit" => line.command(Command::Quit),
+            b"verbosity" => verbosity(line),
+            b"cache_memlimit" => cache_memlimit(line),
+            b"shutdown" => shutdown(line),
+            b"watch" => line.error(Error::WatchNotAllowed),
+            b"lru_crawler" => line.error(Error::NoLruCrawler),
+            b"slabs" => line.error(Error::NoSlabs),
+            _ => unknown(line),
+        }
+    }
+
+    fn get<'b>(&mut self, line: Line<'b>, with_cas: bool) -> Decoded<'b> {
+        let run = Run {
+            with_cas,
+            touch: None,
+        };
+        self.begin_run(line, line.arguments_at(0), run)
+    }
+
+    fn get_and_touch<'b>(&mut self, line: Line<'b>, with_cas: bool) -> Decoded<'b> {
+        let mut words = line.words();
+        let (Some(exptime), Some(_)) = (words.next(), words.next()) else {
+            return line.error(Error::BadFormat);
+        };
+        let Some(exptime) = number::signed_32(exptime) else {
+            return line.error(Error::BadExptime);
+        };
+        let run = Run {
+            with_cas,
+            touch: Some(Exptime::new(exptime)),
+        };
+        self.begin_run(line, line.arguments_at(1), run)
+    }
+
+    /// Checks every key of the line, whose first key begins at `first`, then decodes that one.
+    fn begin_run<'b>(&mut self, line: Line<'b>, first: usize, run: Run) -> Decoded<'b> {
+        let keys = &line.text[first.min(line.text.len())..];
+        let mut count = 0;
+        for key in words_of(keys) {
+            if !is_key(key) {
+                return line.error(Error::BadFormat);
+            }
+            count += 1;
+        }
+        if count == 0 {
+            return line.error(Error::BadFormat);
+        }
+        self.run_step(line.buffer, first, run)
+    }
+
+    fn next_of_run<'b>(&mut self, buffer: &'b [u8], run: Run) -> Decoded<'b> {
+        self.run_step(buffer, 0, run)
+    }
+
+    /// Decodes the key at `start` of a checked line and notes whether more follow it.
+    fn run_step<'b>(&mut self, buffer: &'b [u8], start: usize, run: Run) -> Decoded<'b> {
+        // A checked key has no byte up to the space, and a line end follows the last one, so both
+        // searches end within the line.
+        let length = buffer[start..].iter().position(|&byte| byte <= b' ');
+        let end = start + length.unwrap_or(0);
+        let blanks = buffer[end..].iter().position(|&byte| byte != b' ');
+        let next = end + blanks.unwrap_or(0);
+        let line_end = match &buffer[next..] {
+            [b'\n', ..] => Some(next + 1),
+            [b'\r', b'\n', ..] => Some(next + 2),
+            _ => None,
+        };
+        self.run = match line_end {
+            Some(_) => None,
+            None => Some(run),
+        };
+        Decoded::Request(Request {
+            command: Command::Get {
+                key: Key(&buffer[start..end]),
+                touch: run.touch,
+            },
+            envelope: Envelope {
+                noreply: false,
+                with_cas: run.with_cas,
+                ends_run: line_end.is_some(),
+            },
+            consumed: line_end.unwrap_or(next),
+        })
+    }
+
+    /// Whether the rest of a multiget is waiting in the buffer.
+    pub fn in_run(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// Writes the answer to a request into `sink`, as its envelope wants it.
+    pub fn encode<V: Value>(
+        envelope: &Envelope,
+        reply: Reply<'_, V>,
+        sink: &mut impl ReplySink<V>,
+    ) {
+        match reply {
+            Reply::Hit(hit) => {
+                encode_hit(envelope, hit, sink);
+                end_run(envelope, sink);
+            }
+            Reply::Miss => end_run(envelope, sink),
+            _ if envelope.noreply => {}
+            Reply::Number(number) => {
+                sink.bytes(itoa::Buffer::new().format(number).as_bytes());
+                sink.bytes(b"\r\n");
+            }
+            Reply::Stats(stats) => encode_stats(&stats, sink),
+            Reply::PrefixDump(prefixes) => encode_prefixes(&prefixes, sink),
+            Reply::Error(error) => Self::encode_error(error, sink),
+            Reply::Stored => sink.bytes(b"STORED\r\n"),
+            Reply::NotStored => sink.bytes(b"NOT_STORED\r\n"),
+            Reply::Exists => sink.bytes(b"EXISTS\r\n"),
+            Reply::NotFound => sink.bytes(b"NOT_FOUND\r\n"),
+            Reply::Deleted => sink.bytes(b"DELETED\r\n"),
+            Reply::Touched => sink.bytes(b"TOUCHED\r\n"),
+            Reply::Ok => sink.bytes(b"OK\r\n"),
+            Reply::Reset => sink.bytes(b"RESET\r\n"),
+            Reply::Version => {
+                sink.bytes(b"VERSION ");
+                sink.bytes(MEMCACHED_VERSION.as_bytes());
+                sink.bytes(b"\r\n");
+            }
+            Reply::Close => {}
+        }
+    }
+
+    /// Writes an error line.
+    pub fn encode_error<V: Value>(error: Error, sink: &mut impl ReplySink<V>) {
+        sink.bytes(error.line().as_bytes());
+        sink.bytes(b"\r\n");
+    }
+}
+
+/// A complete command line.
+#[derive(Clone, Copy)]
+struct Line<'b> {
+    /// Everything at hand, the line first.
+    buffer: &'b [u8],
+    /// The line without its end.
+    text: &'b [u8],
+    /// Its length with its end.
+    bytes: usize,
+}
+
+impl<'b> Line<'b> {
+    fn new(buffer: &'b [u8], bytes: usize) -> Line<'b> {
+        let text = &buffer[..bytes - 1];
+        Line {
+            buffer,
+            text: text.strip_suffix(b"\r").unwrap_or(text),
+            bytes,
+        }
+    }
+
+    /// The command's name: all before the first space, nothing where the line begins with one.
+    fn name(&self) -> &'b [u8] {
+        let end = self.text.iter().position(|&byte| byte == b' ');
+        &self.text[..end.unwrap_or(self.text.len())]
+    }
+
+    /// The words behind the name.
+    fn words(&self) -> impl Iterator<Item = &'b [u8]> + Clone + use<'b> {
+        words_of(&self.text[self.name().len()..])
+    }
+
+    /// Where the word of this number behind the name begins; the line's end if there is none.
+    fn arguments_at(&self, number: usize) -> usize {
+        match self.words().nth(number) {
+            Some(word) => word.as_ptr().addr() - self.buffer.as_ptr().addr(),
+            None => self.text.len(),
+        }
+    }
+
+    /// Whether the last word is `noreply`.
+    fn noreply(&self) -> bool {
+        self.text.trim_ascii_end().ends_with(b" noreply")
+    }
+
+    fn command(&self, command: Command<'b>) -> Decoded<'b> {
+        Decoded::Request(Request {
+            command,
+            envelope: Envelope {
+                noreply: self.noreply(),
+                ..Envelope::default()
+            },
+            consumed: self.bytes,
+        })
+    }
+
+    /// An error after which the next line is the next command.
+    fn error(&self, error: Error) -> Decoded<'b> {
+        self.error_skipping(error, 0)
+    }
+
+    /// An error on a line that announced a data block: the block goes with it.
+    fn error_skipping(&self, error: Error, block_bytes: u64) -> Decoded<'b> {
+        Decoded::Bad(Bad {
+            reply: Some(error),
+            recovery: Recovery::Skip(self.bytes as u64 + block_bytes),
+        })
+    }
+
+    /// An error on a command that was understood, which `noreply` silences.
+    fn quiet_error(&self, error: Error, block_bytes: u64) -> Decoded<'b> {
+        Decoded::Bad(Bad {
+            reply: (!self.noreply()).then_some(error),
+            recovery: Recovery::Skip(self.bytes as u64 + block_bytes),
+        })
+    }
+}
+
+fn words_of(text: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    text.split(|&byte| byte == b' ')
+        .filter(|word| !word.is_empty())
+}
+
+/// Whether this may be a key. Differs from memcached: control bytes are refused, as protocol.txt
+/// ("Keys") asks of clients, so that a key can never be taken for a line end.
+fn is_key(word: &[u8]) -> bool {
+    let graphic = |&byte: &u8| byte > b' ' && byte != 0x7f;
+    !word.is_empty() && word.len() <= KEY_BYTES_MAX && word.iter().all(graphic)
+}
+
+/// No line end yet: wait for it, unless this can be no command.
+fn incomplete(buffer: &[u8]) -> Decoded<'static> {
+    if buffer.len() <= LINE_BYTES_MAX {
+        return Decoded::NeedMore;
+    }
+    let multiget = buffer.starts_with(b"get ") || buffer.starts_with(b"gets ");
+    if !multiget {
+        return close(None);
+    }
+    if buffer.len() > MULTIGET_BYTES_MAX {
+        return close(Some(Error::RequestTooLarge));
+    }
+    Decoded::NeedMore
+}
+
+fn close(reply: Option<Error>) -> Decoded<'static> {
+    Decoded::Bad(Bad {
+        reply,
+        recovery: Recovery::Close,
+    })
+}
+
+/// A browser that lost its way is hung up on; anything else is told that it is not understood.
+fn unknown(line: Line<'_>) -> Decoded<'_> {
+    let last = words_of(line.text).skip(1).last();
+    if last.is_some_and(|word| word.starts_with(b"HTTP/")) {
+        return close(None);
+    }
+    line.quiet_error(Error::UnknownCommand, 0)
+}
+
+/// `set <key> <flags> <exptime> <bytes> [<cas unique>] [noreply]`, then the data block.
+fn store(line: Line<'_>, mode: Mode) -> Decoded<'_> {
+    let mut words = line.words();
+    let mut word = || words.next();
+    let (Some(key), Some(flags), Some(exptime), Some(length)) = (word(), word(), word(), word())
+    else {
+        return line.error(Error::BadFormat);
+    };
+    let value_bytes = match number::signed_32(length) {
+        Some(length @ 0..=VALUE_BYTES_MAX) => length as u32,
+        _ => return line.error(Error::BadFormat),
+    };
+    let block_bytes = u64::from(value_bytes) + 2;
+    let mode = match mode {
+        Mode::Cas(_) => word().and_then(number::unsigned).map(Mode::Cas),
+        mode => Some(mode),
+    };
+    let numbers = (number::client_flags(flags), number::signed(exptime));
+    let (Some(mode), (Some(client_flags), Some(exptime))) = (mode, numbers) else {
+        return line.quiet_error(Error::BadFormat, block_bytes);
+    };
+    if !is_key(key) {
+        return line.quiet_error(Error::BadFormat, block_bytes);
+    }
+    let store = Store {
+        mode,
+        key: Key(key),
+        client_flags,
+        // memcached reads 64 bits and keeps 32.
+        exptime: Exptime::new(exptime as i32),
+        value: Data(&[]),
+    };
+    with_block(line, store, value_bytes)
+}
+
+/// Takes the data block if it is at hand.
+fn with_block<'b>(line: Line<'b>, store: Store<'b>, value_bytes: u32) -> Decoded<'b> {
+    let envelope = Envelope {
+        noreply: line.noreply(),
+        ..Envelope::default()
+    };
+    let value_end = line.bytes + value_bytes as usize;
+    let Some(block) = line.buffer.get(line.bytes..value_end + 2) else {
+        return Decoded::NeedBody(Upload {
+            store,
+            envelope,
+            header_bytes: line.bytes,
+            value_bytes,
+        });
+    };
+    let (value, end) = block.split_at(value_bytes as usize);
+    if end != b"\r\n" {
+        return line.quiet_error(Error::BadDataChunk, block.len() as u64);
+    }
+    Decoded::Request(Request {
+        command: Command::Store(Store {
+            value: Data(value),
+            ..store
+        }),
+        envelope,
+        consumed: value_end + 2,
+    })
+}
+
+/// `delete <key> [0] [noreply]`. Differs from memcached 1.6.45, and answers as 1.6.18: another
+/// number is refused, which libmemcached's capability test asks for.
+fn delete(line: Line<'_>) -> Decoded<'_> {
+    let words = || line.words();
+    let Some(key) = words().next() else {
+        return line.error(Error::BadFormat);
+    };
+    let mut rest = words().skip(1);
+    let valid = match (rest.next(), rest.next(), rest.next()) {
+        (None | Some(b"0" | b"noreply"), None, None) => true,
+        (Some(b"0"), Some(b"noreply"), None) => true,
+        _ => false,
+    };
+    if !valid {
+        return line.quiet_error(Error::BadDelete, 0);
+    }
+    if !is_key(key) {
+        return line.quiet_error(Error::BadFormat, 0);
+    }
+    line.command(Command::Delete { key: Key(key) })
+}
+
+/// `incr <key> <delta> [noreply]`
+fn arithmetic(line: Line<'_>, direction: Direction) -> Decoded<'_> {
+    let mut words = line.words();
+    let (Some(key), Some(delta)) = (words.next(), words.next()) else {
+        return line.error(Error::BadFormat);
+    };
+    if !is_key(key) {
+        return line.quiet_error(Error::BadFormat, 0);
+    }
+    let Some(delta) = number::unsigned(delta) else {
+        return line.quiet_error(Error::BadDelta, 0);
+    };
+    line.command(Command::Arithmetic {
+        key: Key(key),
+        direction,
+        delta,
+    })
+}
+
+/// `touch <key> <exptime> [noreply]`
+fn touch(line: Line<'_>) -> Decoded<'_> {
+    let mut words = line.words();
+    let (Some(key), Some(exptime)) = (words.next(), words.next()) else {
+        return line.error(Error::BadFormat);
+    };
+    if !is_key(key) {
+        return line.quiet_error(Error::BadFormat, 0);
+    }
+    let Some(exptime) = number::signed_32(exptime) else {
+        return line.quiet_error(Error::BadExptime, 0);
+    };
+    line.command(Command::Touch {
+        key: Key(key),
+        exptime: Exptime::new(exptime),
+    })
+}
+
+/// `flush_all [<delay>] [noreply]`
+fn flush_all(line: Line<'_>) -> Decoded<'_> {
+    let words = line.words().count();
+    if words == usize::from(line.noreply()) {
+        return line.command(Command::FlushAll { at: Exptime::Never });
+    }
+    match line.words().next().and_then(number::signed_32) {
+        Some(delay) => line.command(Command::FlushAll {
+            at: Exptime::new(delay),
+        }),
+        None => line.quiet_error(Error::BadExptime, 0),
+    }
+}
+
+/// `stats [settings|items|slabs|sizes|conns|reset|detail on|off|dump]`
+fn stats(line: Line<'_>) -> Decoded<'_> {
+    let mut words = line.words();
+    let stats = match words.next() {
+        None => Stats::General,
+        Some(b"settings") => Stats::Settings,
+        Some(b"items") => Stats::Items,
+        Some(b"slabs") => Stats::Slabs,
+        Some(b"sizes") => Stats::Sizes,
+        Some(b"conns") => Stats::Conns,
+        Some(b"reset") => Stats::Reset,
+        Some(b"detail") => match words.next() {
+            Some(b"on") => Stats::DetailOn,
+            Some(b"off") => Stats::DetailOff,
+            Some(b"dump") => Stats::DetailDump,
+            _ => return line.error(Error::BadStatsDetail),
+        },
+        Some(b"cachedump") => return line.error(Error::CacheDumpNotAllowed),
+        Some(_) => return line.error(Error::UnknownCommand),
+    };
+    line.command(Command::Stats(stats))
+}
+
+/// `verbosity <level> [noreply]`
+fn verbosity(line: Line<'_>) -> Decoded<'_> {
+    match line.words().next().and_then(number::unsigned_32) {
+        Some(level) => line.command(Command::Verbosity { level }),
+        None => line.quiet_error(Error::BadFormat, 0),
+    }
+}
+
+/// `cache_memlimit <megabytes> [noreply]`
+fn cache_memlimit(line: Line<'_>) -> Decoded<'_> {
+    const MEGABYTES_MAX: u32 = 1_000_000_000;
+    match line.words().next().and_then(number::unsigned_32) {
+        None => line.quiet_error(Error::UnknownCommand, 0),
+        Some(..8) => line.quiet_error(Error::MemoryLimitTooSmall, 0),
+        Some(megabytes @ 8..=MEGABYTES_MAX) => line.command(Command::CacheMemlimit { megabytes }),
+        Some(_) => line.quiet_error(Error::MemoryLimitInBytes, 0),
+    }
+}
+
+/// `shutdown [graceful]`
+fn shutdown(line: Line<'_>) -> Decoded<'_> {
+    let mut words = line.words();
+    match (words.next(), words.next()) {
+        (None | Some(b"graceful"), None) => line.command(Command::Shutdown),
+        _ => line.error(Error::BadShutdownMode),
+    }
+}
+
+fn encode_hit<V: Value>(envelope: &Envelope, hit: Hit<'_, V>, sink: &mut impl ReplySink<V>) {
+    let mut number = itoa::Buffer::new();
+    sink.bytes(b"VALUE ");
+    sink.bytes(hit.key.0);
+    sink.bytes(b" ");
+    sink.bytes(number.format(hit.client_flags).as_bytes());
+    sink.bytes(b" ");
+    sink.bytes(number.format(hit.value.len()).as_bytes());
+    if envelope.with_cas {
+        sink.bytes(b" ");
+        sink.bytes(number.format(hit.cas_unique).as_bytes());
+    }
+    sink.bytes(b"\r\n");
+    sink.value(hit.value);
+    sink.bytes(b"\r\n");
+}
+
+fn end_run<V>(envelope: &Envelope, sink: &mut impl ReplySink<V>) {
+    if envelope.ends_run {
+        sink.bytes(b"END\r\n");
+    }
+}
+
+fn encode_stats<V>(stats: &[Stat], sink: &mut impl ReplySink<V>) {
+    for stat in stats {
+        for part in ["STAT ", &stat.name, " ", &stat.value, "\r\n"] {
+            sink.bytes(part.as_bytes());
+        }
+    }
+    sink.bytes(b"END\r\n");
+}
+
+fn encode_prefixes<V>(prefixes: &[PrefixCounts], sink: &mut impl ReplySink<V>) {
+    for counts in prefixes {
+        sink.bytes(b"PREFIX ");
+        sink.bytes(&counts.prefix);
+        let PrefixCounts {
+            gets,
+            hits,
+            sets,
+            deletes,
+            ..
+        } = counts;
+        let line = format!(" get {gets} hit {hits} set {sets} del {deletes}\r\n");
+        sink.bytes(line.as_bytes());
+    }
+    sink.bytes(b"END\r\n");
+}

@@ -1,0 +1,278 @@
+//! The command model that every protocol decodes into.
+//!
+//! Meta is the widest of memcached's protocols, so commands carry its semantics in typed fields and
+//! the classic commands are special cases. A command borrows the connection's buffer, names at most
+//! one key, and holds nothing that only the wire needs: that is the [`Envelope`]'s.
+
+use std::fmt;
+
+use super::error::Error;
+
+/// A key as the client wrote it: 1 to 250 bytes without spaces and control bytes.
+///
+/// Its `Debug` shows the length alone, since a key is derived from a credential.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key<'b>(pub &'b [u8]);
+
+impl fmt::Debug for Key<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Key({} bytes)", self.0.len())
+    }
+}
+
+/// A value as the client wrote it; its `Debug` shows the length alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Data<'b>(pub &'b [u8]);
+
+impl fmt::Debug for Data<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Data({} bytes)", self.0.len())
+    }
+}
+
+/// When an item expires, as the client said it (protocol.txt, "Expiration times").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exptime {
+    /// 0: never.
+    Never,
+    /// Negative: at once.
+    AtOnce,
+    /// Up to 30 days: seconds from now.
+    Relative(u32),
+    /// Anything larger: a Unix time in seconds.
+    Absolute(u32),
+}
+
+impl Exptime {
+    const RELATIVE_SECONDS_MAX: i32 = 60 * 60 * 24 * 30;
+
+    /// Sorts a number from the wire into its meaning.
+    pub fn new(exptime: i32) -> Exptime {
+        match exptime {
+            0 => Exptime::Never,
+            ..0 => Exptime::AtOnce,
+            1..=Exptime::RELATIVE_SECONDS_MAX => Exptime::Relative(exptime as u32),
+            _ => Exptime::Absolute(exptime as u32),
+        }
+    }
+}
+
+/// What one request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'b> {
+    /// Look a key up; with `touch`, renew its expiry as well (`get`, `gets`, `gat`, `gats`).
+    Get {
+        /// The item asked for.
+        key: Key<'b>,
+        /// A new expiry, if the item is there.
+        touch: Option<Exptime>,
+    },
+    /// Store a value (`set`, `add`, `replace`, `append`, `prepend`, `cas`).
+    Store(Store<'b>),
+    /// Remove an item.
+    Delete {
+        /// The item to remove.
+        key: Key<'b>,
+    },
+    /// Count an item's decimal value up or down.
+    Arithmetic {
+        /// The item that holds the number.
+        key: Key<'b>,
+        /// Up, which wraps at 2^64, or down, which stops at 0.
+        direction: Direction,
+        /// By how much.
+        delta: u64,
+    },
+    /// Renew an item's expiry.
+    Touch {
+        /// The item to touch.
+        key: Key<'b>,
+        /// Its new expiry.
+        exptime: Exptime,
+    },
+    /// Make all items invalid, now or at a later time.
+    FlushAll {
+        /// `Never`, `AtOnce` and absent all mean now.
+        at: Exptime,
+    },
+    /// Change the memory limit of the running server.
+    CacheMemlimit {
+        /// The new limit.
+        megabytes: u32,
+    },
+    /// Change how much is logged.
+    Verbosity {
+        /// 0 (warnings) to 3 (everything).
+        level: u32,
+    },
+    /// Show counters or settings.
+    Stats(Stats),
+    /// Name the memcached release that is spoken.
+    Version,
+    /// End the server.
+    Shutdown,
+    /// End the connection.
+    Quit,
+}
+
+/// A storage command: its header, and its value once that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Store<'b> {
+    /// Under which conditions, and how, the value is stored.
+    pub mode: Mode,
+    /// The item's key.
+    pub key: Key<'b>,
+    /// Opaque to the server; given back with the value.
+    pub client_flags: u32,
+    /// When the item expires. `append` and `prepend` leave the old expiry.
+    pub exptime: Exptime,
+    /// The data block without its `\r\n`.
+    pub value: Data<'b>,
+}
+
+/// The storage modes (protocol.txt, "Storage commands").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Always.
+    Set,
+    /// Only if the key is absent.
+    Add,
+    /// Only if the key is present.
+    Replace,
+    /// Behind the present value.
+    Append,
+    /// Before the present value.
+    Prepend,
+    /// Only if the item's CAS unique is still this one.
+    Cas(u64),
+}
+
+/// Which way an `Arithmetic` command counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// `incr`
+    Up,
+    /// `decr`
+    Down,
+}
+
+/// The argument of `stats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stats {
+    /// No argument: the general counters.
+    General,
+    /// The settings in force.
+    Settings,
+    /// Items by slab class: there are none here.
+    Items,
+    /// Slab classes: there are none here.
+    Slabs,
+    /// A histogram of sizes, which is off.
+    Sizes,
+    /// One entry a connection.
+    Conns,
+    /// Begin counting by key prefix.
+    DetailOn,
+    /// Stop counting by key prefix.
+    DetailOff,
+    /// Show the counters by key prefix.
+    DetailDump,
+    /// Zero the counters.
+    Reset,
+}
+
+/// What belongs to the request on the wire and not to the command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// The client wants no answer, errors included.
+    pub noreply: bool,
+    /// Values are answered with their CAS unique (`gets`, `gats`).
+    pub with_cas: bool,
+    /// This `get` is the last of its line, so `END` follows.
+    pub ends_run: bool,
+}
+
+/// One complete request and how many bytes of the buffer it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'b> {
+    /// What is asked for.
+    pub command: Command<'b>,
+    /// How to answer it.
+    pub envelope: Envelope,
+    /// Bytes to drop from the front of the buffer once it is executed.
+    pub consumed: usize,
+}
+
+/// What a decoder makes of the bytes at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded<'b> {
+    /// A complete request.
+    Request(Request<'b>),
+    /// Nothing complete yet: read more and ask again.
+    NeedMore,
+    /// A storage command whose header is complete and whose data block is not.
+    NeedBody(Upload<'b>),
+    /// Bad input, and how to go on after it.
+    Bad(Bad),
+}
+
+/// A storage command waiting for its data block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upload<'b> {
+    /// The header; its `value` is still empty.
+    pub store: Store<'b>,
+    /// How to answer once the block is in.
+    pub envelope: Envelope,
+    /// Length of the command line, its line end included.
+    pub header_bytes: usize,
+    /// Length of the value; two bytes of line end follow it.
+    pub value_bytes: u32,
+}
+
+/// Bad input: what the client is told and how the stream stays in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// The answer; `None` where memcached is silent.
+    pub reply: Option<Error>,
+    /// What to do with the stream.
+    pub recovery: Recovery,
+}
+
+/// How a connection goes on after bad input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Drop this many bytes from the buffer, and from what is still to come.
+    Skip(u64),
+    /// The stream cannot be brought back in step: close it.
+    Close,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thirty_days_divide_relative_from_absolute() {
+        assert_eq!(Exptime::new(2_592_000), Exptime::Relative(2_592_000));
+        assert_eq!(Exptime::new(2_592_001), Exptime::Absolute(2_592_001));
+        assert_eq!(Exptime::new(-1), Exptime::AtOnce);
+        assert_eq!(Exptime::new(0), Exptime::Never);
+    }
+
+    #[test]
+    fn debug_shows_no_key_and_no_value() {
+        let command = Command::Store(Store {
+            mode: Mode::Set,
+            key: Key(b"tokens/secret"),
+            client_flags: 0,
+            exptime: Exptime::Never,
+            value: Data(b"gAAAA-bearer"),
+        });
+        let shown = format!("{command:?}");
+        assert!(!shown.contains("secret") && !shown.contains("bearer"));
+        assert!(
+            !shown.contains("116, 111"),
+            "not as numbers either: {shown}"
+        );
+    }
+}

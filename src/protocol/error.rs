@@ -1,0 +1,93 @@
+//! Every error a client can be told, with memcached's exact words.
+//!
+//! `ERROR` means an unknown command, `CLIENT_ERROR` the client's fault, `SERVER_ERROR` the server's
+//! (protocol.txt, "Error strings"). The decoder and the engine name the error; only the encoders
+//! know its bytes.
+
+/// An error line of the text protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The command's name means nothing.
+    UnknownCommand,
+    /// Arguments are missing or cannot be read; also a key over 250 bytes or with control bytes.
+    BadFormat,
+    /// `delete` with an argument other than `0` and `noreply`.
+    BadDelete,
+    /// The data block does not end in `\r\n`.
+    BadDataChunk,
+    /// `incr` or `decr` by something that is no 64-bit number.
+    BadDelta,
+    /// `incr` or `decr` of a value that is no number.
+    NotNumeric,
+    /// `touch`, `gat` or `flush_all` with an exptime that does not fit 32 bits.
+    BadExptime,
+    /// `flush_all` under `-F`.
+    FlushNotAllowed,
+    /// `shutdown` without `-A`.
+    ShutdownNotEnabled,
+    /// `shutdown` with an argument other than `graceful`.
+    BadShutdownMode,
+    /// `stats detail` with an argument other than `on`, `off` and `dump`.
+    BadStatsDetail,
+    /// `stats detail` under `-X`.
+    StatsDetailNotAllowed,
+    /// `stats cachedump`, which would show keys.
+    CacheDumpNotAllowed,
+    /// `watch`, which would show keys.
+    WatchNotAllowed,
+    /// `lru_crawler`: there is none.
+    NoLruCrawler,
+    /// `slabs`: there are none.
+    NoSlabs,
+    /// The item would be larger than `-I` allows.
+    TooLarge,
+    /// No room could be made for the item.
+    OutOfMemory,
+    /// No room for the new value of an `incr` or `decr`.
+    OutOfMemoryForDelta,
+    /// A line that is longer than any buffer.
+    RequestTooLarge,
+    /// `cache_memlimit` below 8 megabytes.
+    MemoryLimitTooSmall,
+    /// `cache_memlimit` with a number that must have been meant as bytes.
+    MemoryLimitInBytes,
+    /// `cache_memlimit` above what the memory file was made for.
+    MemoryLimitNotAdjusted,
+}
+
+impl Error {
+    /// The line as it goes out, without its `\r\n`.
+    pub fn line(self) -> &'static str {
+        match self {
+            Error::UnknownCommand => "ERROR",
+            Error::BadFormat => "CLIENT_ERROR bad command line format",
+            Error::BadDelete => {
+                "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]"
+            }
+            Error::BadDataChunk => "CLIENT_ERROR bad data chunk",
+            Error::BadDelta => "CLIENT_ERROR invalid numeric delta argument",
+            Error::NotNumeric => "CLIENT_ERROR cannot increment or decrement non-numeric value",
+            Error::BadExptime => "CLIENT_ERROR invalid exptime argument",
+            Error::FlushNotAllowed => "CLIENT_ERROR flush_all not allowed",
+            Error::ShutdownNotEnabled => "SERVER_ERROR: shutdown not enabled",
+            Error::BadShutdownMode => "CLIENT_ERROR invalid shutdown mode",
+            Error::BadStatsDetail => "CLIENT_ERROR usage: stats detail on|off|dump",
+            Error::StatsDetailNotAllowed => "CLIENT_ERROR stats detail not allowed",
+            Error::CacheDumpNotAllowed => "CLIENT_ERROR stats cachedump not allowed",
+            Error::WatchNotAllowed => "CLIENT_ERROR watch commands not allowed",
+            Error::NoLruCrawler => "CLIENT_ERROR lru crawler disabled",
+            Error::NoSlabs => "CLIENT_ERROR slab reassignment disabled",
+            Error::TooLarge => "SERVER_ERROR object too large for cache",
+            Error::OutOfMemory => "SERVER_ERROR out of memory storing object",
+            Error::OutOfMemoryForDelta => "SERVER_ERROR out of memory",
+            Error::RequestTooLarge => "SERVER_ERROR out of memory reading request",
+            Error::MemoryLimitTooSmall => "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
+            Error::MemoryLimitInBytes => {
+                "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes"
+            }
+            Error::MemoryLimitNotAdjusted => {
+                "MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust"
+            }
+        }
+    }
+}

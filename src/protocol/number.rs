@@ -1,0 +1,104 @@
+//! Decimal numbers as memcached reads them, each function with the leniency of its place.
+//!
+//! Called by the decoders only. Leading zeros are fine everywhere; white space and hexadecimal
+//! nowhere.
+
+/// Reads digits only, as lengths, deltas and CAS uniques are written; `None` above `u64::MAX`.
+pub fn unsigned(token: &[u8]) -> Option<u64> {
+    if token.is_empty() {
+        return None;
+    }
+    let mut value = 0u64;
+    for &byte in token {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(value)
+}
+
+/// Reads an optionally signed 64-bit number.
+pub fn signed(token: &[u8]) -> Option<i64> {
+    match token {
+        [b'-', digits @ ..] => 0i64.checked_sub_unsigned(unsigned(digits)?),
+        [b'+', digits @ ..] => unsigned(digits)?.try_into().ok(),
+        digits => unsigned(digits)?.try_into().ok(),
+    }
+}
+
+/// Reads a number without a `+` that has to fit 32 bits: lengths, and the exptime of `touch`, `gat`
+/// and `flush_all`.
+pub fn signed_32(token: &[u8]) -> Option<i32> {
+    match token {
+        [b'+', ..] => None,
+        token => signed(token)?.try_into().ok(),
+    }
+}
+
+/// Reads an unsigned number that has to fit 32 bits.
+pub fn unsigned_32(token: &[u8]) -> Option<u32> {
+    unsigned(token)?.try_into().ok()
+}
+
+/// Reads client flags as `set` takes them: 64 bits with an optional `+`, cut to 32.
+pub fn client_flags(token: &[u8]) -> Option<u32> {
+    let digits = token.strip_prefix(b"+").unwrap_or(token);
+    unsigned(digits).map(|flags| flags as u32)
+}
+
+/// Reads an item's value as a counter: the digits of an `incr` target, spaces behind them allowed,
+/// since `decr` pads with them. At most 20 digits (protocol.txt, "Increment/Decrement").
+pub fn counter(value: &[u8]) -> Option<u64> {
+    let end = value.iter().rposition(|&byte| byte != b' ')? + 1;
+    unsigned(&value[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsigned_numbers_are_digits_within_64_bits() {
+        assert_eq!(unsigned(b"007"), Some(7));
+        assert_eq!(unsigned(b"18446744073709551615"), Some(u64::MAX));
+        for bad in [
+            &b""[..],
+            b"-1",
+            b"+1",
+            b"0x10",
+            b"5x",
+            b" 5",
+            b"18446744073709551616",
+        ] {
+            assert_eq!(unsigned(bad), None);
+        }
+    }
+
+    #[test]
+    fn signed_numbers_take_a_sign_and_fit_64_bits() {
+        assert_eq!(signed(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(signed(b"+5"), Some(5));
+        assert_eq!(signed(b"9223372036854775808"), None);
+        assert_eq!(signed(b"-"), None);
+        assert_eq!(signed_32(b"2147483648"), None);
+    }
+
+    #[test]
+    fn client_flags_wrap_at_32_bits_and_refuse_a_minus() {
+        assert_eq!(client_flags(b"4294967296"), Some(0));
+        assert_eq!(client_flags(b"+5"), Some(5));
+        assert_eq!(client_flags(b"-1"), None);
+        assert_eq!(client_flags(b"18446744073709551616"), None);
+    }
+
+    #[test]
+    fn a_counter_may_be_padded_behind_and_nowhere_else() {
+        assert_eq!(counter(b"9 "), Some(9));
+        assert_eq!(counter(b" 9"), None);
+        assert_eq!(counter(b"  "), None);
+        assert_eq!(counter(b""), None);
+        assert_eq!(counter(b"-12"), None);
+    }
+}

@@ -1,0 +1,428 @@
+//! Which items leave when others need the room.
+//!
+//! Called by the store under the heap lock, before it reserves. New items go to *probation*, items
+//! that proved themselves, or came back from the ghost, to *main*; each chain is first in, first out.
+//! A segment in which nothing can be read any more is free at once. Else one segment at a time is
+//! evacuated item by item: what was read more than [`PROVES_AFTER_SECONDS`] after it was written, and
+//! since its last move, moves to main; the rest leaves, its key remembered by the ghost. Tokens used
+//! once, by a flood of them too, so pass through probation and push out nothing that is in use.
+//!
+//! Invariants:
+//! - one set pays for at most [`WORK_PER_BYTE`] times its own bytes of evacuation and at least one
+//!   item, except where it would otherwise find no room at all;
+//! - [`RESERVE`] segments are kept free for moving into; once the segment being moved into is full and
+//!   no other is free, items leave whatever their marks, so that room is found in bounded work;
+//! - under `-M` no item that can be read leaves: what is alive moves together, dead space is won back.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::item::{Header, Life, NEVER, footprint};
+use super::segment::{Chain, Evacuation, Kind, Lane, Log, SegmentId};
+use super::{Cause, LockedShard, Miss, Refusal, Store};
+
+/// A read this soon after the write does not count: the requests of one page arrive together.
+pub const PROVES_AFTER_SECONDS: u32 = 5;
+
+/// Segments kept free.
+const RESERVE: i64 = 2;
+
+/// Bytes of evacuation that one byte of a set pays for at most.
+const WORK_PER_BYTE: usize = 4;
+
+/// Probation's share of the segments in use, in percent, above which it is evacuated before main.
+const PROBATION_PERCENT: u32 = 20;
+
+/// Main is left alone while it has no more segments than this.
+const MAIN_SEGMENTS_MIN: u32 = 2;
+
+/// [`Store::is_evacuating`]'s number for none.
+pub(super) const NO_SEGMENT: u32 = u32::MAX;
+
+impl Store {
+    /// Whether this segment is being emptied, so that nothing new should be written into it.
+    pub(super) fn is_evacuating(&self, segment: SegmentId) -> bool {
+        // Acquire pairs with the release in `next_victim`.
+        self.evacuating.load(Acquire) == segment
+    }
+
+    /// Segments that may still be taken; negative while more are in use than the limit allows.
+    fn free_segments(&self, log: &Log) -> i64 {
+        let segment_bytes = self.geometry.segment_bytes;
+        let limit = self.limit_bytes.load(Relaxed);
+        let allowed = limit.saturating_sub(self.table_bytes()) / segment_bytes;
+        allowed.min(u64::from(self.geometry.segments)) as i64 - i64::from(log.in_use)
+    }
+
+    /// Makes `wanted` segments free, and takes its share in restoring the reserve for an item of
+    /// `bytes` bytes.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if they cannot be had.
+    pub(super) fn make_room(
+        &self,
+        log: &mut Log,
+        wanted: u32,
+        bytes: usize,
+        now_seconds: u32,
+    ) -> Result<(), Refusal> {
+        log.clear_limbo(self.segments());
+        if !self.options.evict {
+            return self.make_room_by_compacting(log, wanted, now_seconds);
+        }
+        let wanted = i64::from(wanted);
+        let mut work_left = WORK_PER_BYTE * bytes;
+        let mut idle_steps = 0;
+        loop {
+            let free = self.free_segments(log);
+            if free >= wanted && (free >= RESERVE || work_left == 0) {
+                return Ok(());
+            }
+            match self.evacuate_step(log, true, now_seconds) {
+                Some(0) => idle_steps += 1,
+                Some(work) => {
+                    work_left = work_left.saturating_sub(work);
+                    idle_steps = 0;
+                }
+                None if free >= wanted => return Ok(()),
+                None => return Err(Refusal::OutOfMemory),
+            }
+            // Segments that are read or written just now cannot be won: give up after a round.
+            if idle_steps > self.geometry.segments {
+                return Err(Refusal::OutOfMemory);
+            }
+        }
+    }
+
+    /// Evacuates one item, or finds the next segment to evacuate. Gives the bytes dealt with, `None`
+    /// if there is nothing to evacuate.
+    fn evacuate_step(&self, log: &mut Log, may_move: bool, now_seconds: u32) -> Option<usize> {
+        let Some(evacuation) = log.evacuation else {
+            let victim = self.next_victim(log, now_seconds)?;
+            return Some(self.begin_evacuation(log, victim, may_move, now_seconds));
+        };
+        let segments = self.segments();
+        let header = segments.header(evacuation.segment);
+        let end = self.geometry.start(evacuation.segment) + header.written();
+        if evacuation.next >= end {
+            self.end_evacuation(log, evacuation.segment);
+            return Some(0);
+        }
+        let item = Header::at(&self.heap, evacuation.next);
+        let room = item.room();
+        log.evacuation = Some(Evacuation {
+            next: evacuation.next + room as u64,
+            ..evacuation
+        });
+        self.evacuate_item(log, &item, may_move, now_seconds);
+        Some(room)
+    }
+
+    /// Frees what is spent; else names the segment whose turn it is.
+    fn next_victim(&self, log: &mut Log, now_seconds: u32) -> Option<Option<SegmentId>> {
+        if self.sweep(log, now_seconds) {
+            return Some(None);
+        }
+        if log.chains.iter().all(|chain| chain.sealed.is_empty()) {
+            log.seal_all(self.segments());
+        }
+        let [probation, main] = &log.chains;
+        let probation_is_full = probation.segments * 100 > log.in_use * PROBATION_PERCENT;
+        let from = if probation_is_full || main.segments <= MAIN_SEGMENTS_MIN {
+            Chain::Probation
+        } else {
+            Chain::Main
+        };
+        let other = match from {
+            Chain::Probation => Chain::Main,
+            Chain::Main => Chain::Probation,
+        };
+        self.pop_unwritten(log, from)
+            .or_else(|| self.pop_unwritten(log, other))
+            .map(Some)
+    }
+
+    /// The oldest segment of a chain into which nobody is writing.
+    fn pop_unwritten(&self, log: &mut Log, chain: Chain) -> Option<SegmentId> {
+        let sealed = &mut log.chains[chain as usize].sealed;
+        // Acquire: what its writers published is seen.
+        let unwritten =
+            |&segment: &SegmentId| self.states[segment as usize].writers.load(Acquire) == 0;
+        let oldest = sealed.iter().position(unwritten)?;
+        sealed.remove(oldest)
+    }
+
+    fn begin_evacuation(
+        &self,
+        log: &mut Log,
+        victim: Option<SegmentId>,
+        may_move: bool,
+        now_seconds: u32,
+    ) -> usize {
+        let Some(segment) = victim else {
+            return 0;
+        };
+        if self.segments().header(segment).kind() == Some(Kind::Head) {
+            return self.evacuate_large(log, segment, may_move, now_seconds);
+        }
+        self.set_evacuation(log, Some(segment));
+        0
+    }
+
+    fn end_evacuation(&self, log: &mut Log, segment: SegmentId) {
+        self.set_evacuation(log, None);
+        log.retire(self.segments(), segment);
+    }
+
+    fn set_evacuation(&self, log: &mut Log, segment: Option<SegmentId>) {
+        log.evacuation = segment.map(|segment| Evacuation {
+            segment,
+            next: self.geometry.data_start(segment),
+        });
+        // Release: a set that sees this before it overwrites in place goes elsewhere; one that does
+        // not holds the item's shard, and is evacuated after it.
+        self.evacuating
+            .store(segment.unwrap_or(NO_SEGMENT), Release);
+    }
+
+    /// Lets one item move or leave.
+    fn evacuate_item(&self, log: &mut Log, item: &Header<'_>, may_move: bool, now_seconds: u32) {
+        if item.life() != Some(Life::Live) {
+            return;
+        }
+        let hash = self.hash(item.key());
+        let mut shard = self.lock(hash);
+        if !shard.contains(hash, item.position()) {
+            return;
+        }
+        let stays = !self.options.evict || (may_move && item.proven());
+        match self.validity(item, now_seconds) {
+            Ok(()) if stays && self.move_item(log, &mut shard, hash, item) => {}
+            Ok(()) => shard.remove(self, hash, item, Cause::Evicted, now_seconds),
+            Err(Miss::Flushed) => shard.remove(self, hash, item, Cause::Flushed, now_seconds),
+            Err(_) => shard.remove(self, hash, item, Cause::Expired, now_seconds),
+        }
+    }
+
+    /// Moves an item to main (under `-M` within its chain); says whether there was room.
+    fn move_item(
+        &self,
+        log: &mut Log,
+        shard: &mut LockedShard<'_>,
+        hash: u64,
+        item: &Header<'_>,
+    ) -> bool {
+        let segments = self.segments();
+        let lengths = (item.key_bytes(), item.value_bytes());
+        let lane = match item.expiry() {
+            NEVER => Lane::Lasting,
+            _ => Lane::Moved,
+        };
+        let own = segments
+            .header(self.geometry.segment_of(item.position()))
+            .chain();
+        let chain = if self.options.evict { Chain::Main } else { own };
+        let mut room = log.reserve_in_open(segments, (chain, lane), lengths);
+        if room.is_none() && self.free_segments(log) >= 1 && log.open(segments, chain, lane) {
+            room = log.reserve_in_open(segments, (chain, lane), lengths);
+        }
+        let Some(position) = room else {
+            return false;
+        };
+        let moved = Header::at(&self.heap, position);
+        let bytes = footprint(lengths.0, lengths.1);
+        self.heap.copy(
+            item.key_position(),
+            moved.key_position(),
+            lengths.0 + lengths.1,
+        );
+        item.copy_to(&moved);
+        moved.trim();
+        moved.unprove();
+        moved.set_life(Life::Writing);
+        let old_bytes = item.room();
+        item.set_life(Life::Dead);
+        moved.set_life(Life::Live);
+        shard.shard.relocate(hash, item.position(), position);
+        self.state_of(item).subtract(old_bytes);
+        let state = self.state_of(&moved);
+        state.add(bytes, moved.expiry(), moved.sequence());
+        state.writers.fetch_sub(1, Release);
+        self.counters.moved.fetch_add(1, Relaxed);
+        self.counters.moved_bytes.fetch_add(bytes as u64, Relaxed);
+        true
+    }
+
+    /// Lets a large item go to the end of main, without copying, or leave.
+    fn evacuate_large(
+        &self,
+        log: &mut Log,
+        head: SegmentId,
+        may_move: bool,
+        now_seconds: u32,
+    ) -> usize {
+        let segments = self.segments();
+        let item = Header::at(&self.heap, self.geometry.data_start(head));
+        let bytes = segments.item_bytes(&item);
+        if item.life() == Some(Life::Live) {
+            let hash = self.hash(item.key());
+            let mut shard = self.lock(hash);
+            if shard.contains(hash, item.position()) {
+                let valid = self.validity(&item, now_seconds);
+                if valid.is_ok() && may_move && item.proven() {
+                    item.unprove();
+                    self.relink(log, head);
+                    return bytes;
+                }
+                let cause = match valid {
+                    Ok(()) => Cause::Evicted,
+                    Err(Miss::Flushed) => Cause::Flushed,
+                    Err(_) => Cause::Expired,
+                };
+                shard.remove(self, hash, &item, cause, now_seconds);
+            }
+        }
+        log.retire(segments, head);
+        bytes
+    }
+
+    fn relink(&self, log: &mut Log, head: SegmentId) {
+        let segments = self.segments();
+        let from = segments.header(head).chain();
+        let count = segments.parts(head).count() as u32;
+        log.chains[from as usize].segments -= count;
+        log.chains[Chain::Main as usize].segments += count;
+        log.append(segments, head, Chain::Main, Kind::Head);
+    }
+
+    /// Frees every sealed segment in which nothing can be read any more; says whether there was one.
+    pub(super) fn sweep(&self, log: &mut Log, now_seconds: u32) -> bool {
+        let flushed = self.flush_sequence.load(Relaxed);
+        let mut spent = Vec::new();
+        for chain in &mut log.chains {
+            let is_spent =
+                |segment: SegmentId| self.states[segment as usize].is_spent(now_seconds, flushed);
+            spent.extend(
+                chain
+                    .sealed
+                    .iter()
+                    .copied()
+                    .filter(|&segment| is_spent(segment)),
+            );
+            if !spent.is_empty() {
+                let kept: VecDeque<SegmentId> = chain
+                    .sealed
+                    .iter()
+                    .copied()
+                    .filter(|segment| !spent.contains(segment))
+                    .collect();
+                chain.sealed = kept;
+            }
+        }
+        for &segment in &spent {
+            self.empty(segment, now_seconds);
+            log.retire(self.segments(), segment);
+        }
+        !spent.is_empty()
+    }
+
+    /// Takes all items of a spent segment out of the index.
+    fn empty(&self, segment: SegmentId, now_seconds: u32) {
+        if self.states[segment as usize].live_items.load(Relaxed) == 0 {
+            return;
+        }
+        let segments = self.segments();
+        let limit = match segments.header(segment).kind() {
+            Some(Kind::Head) => 1,
+            _ => usize::MAX,
+        };
+        for item in segments.items(segment).take(limit) {
+            if item.life() != Some(Life::Live) {
+                continue;
+            }
+            let hash = self.hash(item.key());
+            let mut shard = self.lock(hash);
+            if shard.contains(hash, item.position()) {
+                let cause = match self.validity(&item, now_seconds) {
+                    Err(Miss::Flushed) => Cause::Flushed,
+                    _ => Cause::Expired,
+                };
+                shard.remove(self, hash, &item, cause, now_seconds);
+            }
+        }
+    }
+
+    /// `-M`: wins dead space back by moving what is alive together. Keeps one free segment more than
+    /// is wanted, to move into.
+    fn make_room_by_compacting(
+        &self,
+        log: &mut Log,
+        wanted: u32,
+        now_seconds: u32,
+    ) -> Result<(), Refusal> {
+        if wanted == 0 {
+            return Ok(());
+        }
+        let wanted = i64::from(wanted) + 1;
+        if self.free_segments(log) < wanted {
+            self.sweep(log, now_seconds);
+        }
+        while self.free_segments(log) < wanted {
+            let before = self.free_segments(log);
+            let Some(segment) = self.sparsest(log) else {
+                return Err(Refusal::OutOfMemory);
+            };
+            self.set_evacuation(log, Some(segment));
+            while log.evacuation.is_some() {
+                self.evacuate_step(log, true, now_seconds);
+            }
+            if self.free_segments(log) < before {
+                return Err(Refusal::OutOfMemory);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the sealed segment with the fewest live bytes out of its chain, if moving them wins at
+    /// least an eighth of a segment.
+    fn sparsest(&self, log: &mut Log) -> Option<SegmentId> {
+        let segments = self.segments();
+        let live_bytes = |segment: SegmentId| segments.state(segment).live_bytes.load(Relaxed);
+        let is_candidate = |segment: &SegmentId| {
+            segments.header(*segment).kind() == Some(Kind::Sealed)
+                && segments.state(*segment).writers.load(Acquire) == 0
+                && live_bytes(*segment) <= self.geometry.segment_bytes / 8 * 7
+        };
+        let sealed = log
+            .chains
+            .iter()
+            .flat_map(|chain| chain.sealed.iter().copied());
+        let sparsest = sealed
+            .filter(is_candidate)
+            .min_by_key(|&segment| live_bytes(segment))?;
+        for chain in &mut log.chains {
+            chain.sealed.retain(|&segment| segment != sparsest);
+        }
+        Some(sparsest)
+    }
+
+    /// Lets items leave until the limit holds, then gives unused memory back to the system.
+    pub(super) fn fit_limit(&self, now_seconds: u32) {
+        let mut log = self.log.lock();
+        log.clear_limbo(self.segments());
+        if self.options.evict {
+            let mut idle_steps = 0;
+            while self.free_segments(&log) < RESERVE && idle_steps <= self.geometry.segments {
+                match self.evacuate_step(&mut log, false, now_seconds) {
+                    Some(0) => idle_steps += 1,
+                    Some(_) => idle_steps = 0,
+                    None => break,
+                }
+            }
+        } else {
+            self.sweep(&mut log, now_seconds);
+        }
+        // A failure leaves the memory in use, where it will be used again.
+        let _ = log.punch_free(self.segments());
+    }
+}

@@ -1,0 +1,416 @@
+//! One item in the heap: header, key, value.
+//!
+//! [`Header`] reads and writes the header's words in place; the rest of the store never computes an
+//! offset into an item itself.
+//!
+//! # Layout
+//!
+//! Eleven 32-bit words, then the key, then the value, padded to a multiple of 4:
+//!
+//! ```text
+//! word 0   key length (8 bits) | state and marks (8) | slack in units of 4 bytes (16)
+//! word 1   value length
+//! word 2   client flags
+//! word 3   expiry, in seconds of `clock::Now`; 0 never, 1 at once
+//! word 4   last access, seconds
+//! word 5   written at, seconds
+//! word 6-7 CAS unique
+//! word 8-9 write sequence (48 bits) | packing (16)
+//! word 10  checksum
+//! ```
+//!
+//! Slack is what an item that was overwritten by a shorter one leaves unused behind it.
+//!
+//! Invariants:
+//! - lengths are set when the item's room is reserved and stay, so a segment can be walked item by
+//!   item whatever state its items are in; overwriting in place keeps their sum with the slack;
+//! - the checksum covers what does not change after writing: key, value, client flags, CAS unique,
+//!   write sequence and packing. Expiry, last access and marks change while the item lives.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::heap::Heap;
+
+/// Bytes in front of the key.
+pub const HEADER_BYTES: usize = 44;
+
+/// An expiry that never comes.
+pub const NEVER: u32 = 0;
+
+/// An expiry that has always come already.
+pub const AT_ONCE: u32 = 1;
+
+const SEQUENCE_BITS: u64 = 48;
+const STATE_SHIFT: u32 = 8;
+const SLACK_SHIFT: u32 = 16;
+const LIFE_MASK: u32 = 0b11;
+const FETCHED: u32 = 0b100;
+const PROVEN: u32 = 0b1000;
+
+/// Where an item is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Reserved; its bytes are not complete.
+    Writing = 1,
+    /// Complete, and the newest of its key.
+    Live = 2,
+    /// Deleted, replaced, evicted, expired, or never finished.
+    Dead = 3,
+}
+
+/// What an item says of itself that does not change after writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Opaque to the server.
+    pub client_flags: u32,
+    /// What `cas` compares.
+    pub cas_unique: u64,
+    /// Position in the order of all writes.
+    pub sequence: u64,
+    /// How the value is packed; 0 is as it came.
+    pub packing: u16,
+}
+
+/// Bytes that an item of these lengths takes, padding included.
+pub fn footprint(key_bytes: usize, value_bytes: usize) -> usize {
+    (HEADER_BYTES + key_bytes + value_bytes).next_multiple_of(4)
+}
+
+/// The header of the item at one position of a heap.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'h> {
+    heap: &'h Heap,
+    position: u64,
+}
+
+// Relaxed throughout: what one thread writes here another learns of through the lock of the item's
+// shard or the heap lock, which order the accesses.
+impl<'h> Header<'h> {
+    /// The item at `position`.
+    pub fn at(heap: &'h Heap, position: u64) -> Header<'h> {
+        Header { heap, position }
+    }
+
+    /// Where the item begins.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn load(&self, word: u64) -> u32 {
+        self.heap.word(self.position + 4 * word).load(Relaxed)
+    }
+
+    fn store(&self, word: u64, value: u32) {
+        self.heap
+            .word(self.position + 4 * word)
+            .store(value, Relaxed);
+    }
+
+    fn load_long(&self, word: u64) -> u64 {
+        u64::from(self.load(word)) | u64::from(self.load(word + 1)) << 32
+    }
+
+    fn store_long(&self, word: u64, value: u64) {
+        self.store(word, value as u32);
+        self.store(word + 1, (value >> 32) as u32);
+    }
+
+    /// Lays out a new item that is still being written; `slack` is what its room exceeds it by.
+    pub fn reserve(&self, key_bytes: usize, value_bytes: usize, slack: usize) {
+        debug_assert!(key_bytes <= 255 && slack / 4 <= usize::from(u16::MAX));
+        let state = (Life::Writing as u32) << STATE_SHIFT;
+        self.store(
+            0,
+            key_bytes as u32 | state | ((slack / 4) as u32) << SLACK_SHIFT,
+        );
+        self.store(1, value_bytes as u32);
+    }
+
+    /// Fills in everything but the state, which [`Header::set_life`] makes live.
+    pub fn identify(&self, identity: Identity, expiry: u32, now_seconds: u32, checksum: u32) {
+        self.store(2, identity.client_flags);
+        self.store(3, expiry);
+        self.store(4, now_seconds);
+        self.store(5, now_seconds);
+        self.store_long(6, identity.cas_unique);
+        let packing = u64::from(identity.packing) << SEQUENCE_BITS;
+        self.store_long(8, identity.sequence | packing);
+        self.store(10, checksum);
+    }
+
+    /// Reads what [`Header::identify`] wrote.
+    pub fn identity(&self) -> Identity {
+        let sequence_and_packing = self.load_long(8);
+        Identity {
+            client_flags: self.load(2),
+            cas_unique: self.cas_unique(),
+            sequence: sequence_and_packing & ((1 << SEQUENCE_BITS) - 1),
+            packing: (sequence_and_packing >> SEQUENCE_BITS) as u16,
+        }
+    }
+
+    /// Length of the key.
+    pub fn key_bytes(&self) -> usize {
+        (self.load(0) & 0xff) as usize
+    }
+
+    /// Length of the value as it is stored.
+    pub fn value_bytes(&self) -> usize {
+        self.load(1) as usize
+    }
+
+    /// The key. The caller keeps the item from being written (`heap`, rule 2).
+    pub fn key(&self) -> &'h [u8] {
+        self.heap.bytes(self.key_position(), self.key_bytes())
+    }
+
+    /// Where the key begins.
+    pub fn key_position(&self) -> u64 {
+        self.position + HEADER_BYTES as u64
+    }
+
+    /// Where the value begins.
+    pub fn value_position(&self) -> u64 {
+        self.key_position() + self.key_bytes() as u64
+    }
+
+    /// Bytes that belong to the item in its segment, slack included. Not for an item that owns
+    /// whole segments.
+    pub fn room(&self) -> usize {
+        footprint(self.key_bytes(), self.value_bytes()) + self.slack()
+    }
+
+    fn slack(&self) -> usize {
+        (self.load(0) >> SLACK_SHIFT) as usize * 4
+    }
+
+    /// Sets the value's length within the item's room, for an overwrite in place.
+    pub fn resize(&self, value_bytes: usize) {
+        let slack = self.room() - footprint(self.key_bytes(), value_bytes);
+        let low = self.load(0) & ((1 << SLACK_SHIFT) - 1);
+        self.store(0, low | ((slack / 4) as u32) << SLACK_SHIFT);
+        self.store(1, value_bytes as u32);
+    }
+
+    /// Takes the slack away, of a copy that was given none.
+    pub fn trim(&self) {
+        let low = self.load(0) & ((1 << SLACK_SHIFT) - 1);
+        self.store(0, low);
+    }
+
+    /// The state; `None` if it is none of the three, which only damage makes.
+    pub fn life(&self) -> Option<Life> {
+        match (self.load(0) >> STATE_SHIFT) & LIFE_MASK {
+            1 => Some(Life::Writing),
+            2 => Some(Life::Live),
+            3 => Some(Life::Dead),
+            _ => None,
+        }
+    }
+
+    /// Changes the state. The caller holds the shard's lock exclusively, or the item is not
+    /// published.
+    pub fn set_life(&self, life: Life) {
+        let others = self.load(0) & !(LIFE_MASK << STATE_SHIFT);
+        self.store(0, others | (life as u32) << STATE_SHIFT);
+    }
+
+    fn marked(&self, mark: u32) -> bool {
+        self.load(0) & (mark << STATE_SHIFT) != 0
+    }
+
+    fn mark(&self, mark: u32) {
+        if !self.marked(mark) {
+            let word = self.heap.word(self.position);
+            // Many readers may mark at once; marks are only taken away under the exclusive lock.
+            word.fetch_or(mark << STATE_SHIFT, Relaxed);
+        }
+    }
+
+    /// Whether the item was read since it was written.
+    pub fn fetched(&self) -> bool {
+        self.marked(FETCHED)
+    }
+
+    /// Whether the item was read late enough after its writing, and since its last move, to count
+    /// as one that is in use.
+    pub fn proven(&self) -> bool {
+        self.marked(PROVEN)
+    }
+
+    /// Notes a read. Needs the shard's lock, shared is enough.
+    pub fn access(&self, now_seconds: u32, proves_after_seconds: u32) {
+        self.mark(FETCHED);
+        if now_seconds.saturating_sub(self.written_at()) > proves_after_seconds {
+            self.mark(PROVEN);
+        }
+        self.store(4, now_seconds);
+    }
+
+    /// Takes the mark of being in use away: after a move it has to be earned anew.
+    pub fn unprove(&self) {
+        let word = self.load(0);
+        self.store(0, word & !(PROVEN << STATE_SHIFT));
+    }
+
+    /// Takes both marks away: what an overwritten item was read for is gone.
+    pub fn unmark(&self) {
+        let word = self.load(0);
+        self.store(0, word & !((PROVEN | FETCHED) << STATE_SHIFT));
+    }
+
+    /// What `cas` compares.
+    pub fn cas_unique(&self) -> u64 {
+        self.load_long(6)
+    }
+
+    /// Position in the order of all writes.
+    pub fn sequence(&self) -> u64 {
+        self.load_long(8) & ((1 << SEQUENCE_BITS) - 1)
+    }
+
+    /// When the item was written, in seconds.
+    pub fn written_at(&self) -> u32 {
+        self.load(5)
+    }
+
+    /// When the item was last read or written, in seconds.
+    pub fn last_access(&self) -> u32 {
+        self.load(4)
+    }
+
+    /// When the item expires, in seconds; [`NEVER`] and [`AT_ONCE`] are special.
+    pub fn expiry(&self) -> u32 {
+        self.load(3)
+    }
+
+    /// Renews the expiry. The caller holds the shard's lock exclusively.
+    pub fn set_expiry(&self, expiry: u32) {
+        self.store(3, expiry);
+    }
+
+    /// Whether the item's time is over.
+    pub fn expired(&self, now_seconds: u32) -> bool {
+        let expiry = self.expiry();
+        expiry != NEVER && expiry <= now_seconds
+    }
+
+    /// The checksum as it was written.
+    pub fn checksum(&self) -> u32 {
+        self.load(10)
+    }
+
+    /// Copies the header alone to `target`, with its marks.
+    pub fn copy_to(&self, target: &Header<'_>) {
+        for word in 0..HEADER_BYTES as u64 / 4 {
+            target.store(word, self.load(word));
+        }
+    }
+}
+
+/// A checksum under way: key and value first, the identity last, since the latter is known only
+/// when the item is published.
+#[derive(Clone, Debug, Default)]
+pub struct Checksum(crc32fast::Hasher);
+
+impl Checksum {
+    /// Adds bytes of the key or the value.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum with the item's lengths and identity. Costs some 20 ns.
+    pub fn finish(mut self, key_bytes: usize, value_bytes: usize, identity: &Identity) -> u32 {
+        let mut tail = [0u8; 32];
+        tail[..4].copy_from_slice(&(key_bytes as u32).to_le_bytes());
+        tail[4..8].copy_from_slice(&(value_bytes as u32).to_le_bytes());
+        tail[8..12].copy_from_slice(&identity.client_flags.to_le_bytes());
+        tail[12..20].copy_from_slice(&identity.cas_unique.to_le_bytes());
+        tail[20..28].copy_from_slice(&identity.sequence.to_le_bytes());
+        tail[28..30].copy_from_slice(&identity.packing.to_le_bytes());
+        self.0.update(&tail);
+        self.0.finalize()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            client_flags: 24,
+            cas_unique: u64::MAX - 1,
+            sequence: (1 << 48) - 2,
+            packing: 513,
+        }
+    }
+
+    #[test]
+    fn a_header_gives_back_what_was_written() {
+        let heap = Heap::create(8192).unwrap();
+        let header = Header::at(&heap, 4100);
+        header.reserve(71, 13_000, 40);
+        header.identify(identity(), 500, 200, 99);
+        header.set_life(Life::Live);
+        assert_eq!(header.identity(), identity());
+        assert_eq!((header.key_bytes(), header.value_bytes()), (71, 13_000));
+        assert_eq!(header.room(), footprint(71, 13_000) + 40);
+        assert_eq!(header.life(), Some(Life::Live));
+        assert_eq!(header.checksum(), 99);
+        assert!(!header.expired(499) && header.expired(500));
+    }
+
+    #[test]
+    fn a_read_proves_an_item_only_some_seconds_after_its_writing() {
+        let heap = Heap::create(8192).unwrap();
+        let header = Header::at(&heap, 4096);
+        header.reserve(1, 1, 0);
+        header.identify(identity(), NEVER, 200, 0);
+        header.access(205, 5);
+        assert!(header.fetched() && !header.proven());
+        header.access(206, 5);
+        assert!(header.proven());
+        header.unprove();
+        assert!(header.fetched() && !header.proven());
+    }
+
+    #[test]
+    fn resizing_keeps_the_items_room() {
+        let heap = Heap::create(8192).unwrap();
+        let header = Header::at(&heap, 4096);
+        header.reserve(3, 100, 8);
+        let room = header.room();
+        header.resize(7);
+        assert_eq!((header.room(), header.value_bytes()), (room, 7));
+        header.resize(100);
+        assert_eq!(header.room(), room);
+    }
+
+    #[test]
+    fn the_checksum_sees_every_part_of_the_identity() {
+        let whole = Checksum::default().finish(1, 2, &identity());
+        let others = [
+            Identity {
+                client_flags: 25,
+                ..identity()
+            },
+            Identity {
+                cas_unique: 1,
+                ..identity()
+            },
+            Identity {
+                sequence: 1,
+                ..identity()
+            },
+            Identity {
+                packing: 1,
+                ..identity()
+            },
+        ];
+        for other in others {
+            assert_ne!(Checksum::default().finish(1, 2, &other), whole);
+        }
+        assert_ne!(Checksum::default().finish(2, 1, &identity()), whole);
+    }
+}

@@ -1,0 +1,207 @@
+//! Reading a heap that another process wrote.
+//!
+//! Called once, before any worker runs. Every segment is walked item by item; an item that is live,
+//! complete, valid and right by its checksum enters the new index, everything else is dropped and
+//! counted. Nothing in the heap is trusted: lengths are checked before they are followed.
+//!
+//! Invariants:
+//! - of two copies of a key the one written later wins;
+//! - an item that was being written, or was dead, expired or flushed, does not come back.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::heap::Heap;
+use super::item::{Checksum, HEADER_BYTES, Header, Life, footprint};
+use super::segment::{Kind, SegmentId};
+use super::superblock::Superblock;
+use super::{Options, Store};
+
+/// What was found in a heap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Items that can be read again.
+    pub items: u64,
+    /// Items whose bytes do not match their checksum, or whose lengths make no sense.
+    pub damaged: u64,
+    /// Items that were being written.
+    pub unfinished: u64,
+    /// Items that had expired or were flushed.
+    pub spent: u64,
+}
+
+impl Store {
+    /// Makes a store over a heap that another process wrote, with what can be read in it. Items
+    /// beyond a smaller limit leave as if it had been lowered while running. Reads all of the heap
+    /// once, to check it.
+    ///
+    /// # Errors
+    /// If the file is no heap, or of another format: start with an empty one then.
+    pub fn open(
+        file: OwnedFd,
+        options: &Options,
+        now_seconds: u32,
+    ) -> io::Result<(Store, Recovered)> {
+        let heap = Heap::open(file)?;
+        let geometry = Superblock::of(&heap)
+            .geometry()
+            .map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
+        let store = Store::over(heap, geometry, options);
+        store.settle(now_seconds);
+        let recovered = store.recover(now_seconds);
+        store.fit_limit(now_seconds);
+        Ok((store, recovered))
+    }
+
+    fn recover(&self, now_seconds: u32) -> Recovered {
+        let mut recovered = Recovered::default();
+        let mut chained = Vec::new();
+        // Beyond the fresh ones nothing was ever written, and looking would take memory.
+        let used = Superblock::of(&self.heap)
+            .fresh()
+            .min(self.geometry.segments);
+        for segment in 0..used {
+            match self.segments().header(segment).kind() {
+                Some(Kind::Open | Kind::Sealed) => {
+                    self.recover_segment(segment, now_seconds, &mut recovered);
+                    chained.push((segment, 1));
+                }
+                Some(Kind::Head) => {
+                    if let Some(count) = self.recover_large(segment, now_seconds, &mut recovered) {
+                        chained.push((segment, count));
+                    }
+                }
+                Some(Kind::Free | Kind::Part) | None => {}
+            }
+        }
+        self.log.lock().adopt(self.segments(), chained);
+        recovered
+    }
+
+    fn recover_segment(&self, segment: SegmentId, now_seconds: u32, recovered: &mut Recovered) {
+        let segments = self.segments();
+        let header = segments.header(segment);
+        header.set_next(None);
+        let start = self.geometry.start(segment);
+        let written = header.written().min(self.geometry.segment_bytes);
+        let mut next = self.geometry.data_start(segment);
+        while next + HEADER_BYTES as u64 <= start + written {
+            let item = Header::at(&self.heap, next);
+            let end = next + item.room() as u64;
+            let large = footprint(item.key_bytes(), item.value_bytes());
+            let nonsense = self.geometry.is_large(large) || end > start + written;
+            if item.key_bytes() == 0 || item.life().is_none() || nonsense {
+                // Nothing behind it can be found: the rest of the segment is dropped.
+                recovered.damaged += 1;
+                break;
+            }
+            self.recover_item(&item, now_seconds, recovered);
+            next = end;
+        }
+        header.set_written(next.max(self.geometry.data_start(segment)) - start);
+    }
+
+    /// Takes over a large item; `None` if its segments do not belong together.
+    fn recover_large(
+        &self,
+        head: SegmentId,
+        now_seconds: u32,
+        recovered: &mut Recovered,
+    ) -> Option<u32> {
+        let item = Header::at(&self.heap, self.geometry.data_start(head));
+        let footprint = footprint(item.key_bytes(), item.value_bytes());
+        let count = self.geometry.segments_for(footprint);
+        if !self.parts_fit(head, count)
+            || item.key_bytes() == 0
+            || !self.geometry.is_large(footprint)
+        {
+            recovered.damaged += 1;
+            return None;
+        }
+        self.recover_item(&item, now_seconds, recovered)
+            .then_some(count)
+    }
+
+    /// Whether `head` leads over exactly `count` segments of the heap that are all parts.
+    fn parts_fit(&self, head: SegmentId, count: u32) -> bool {
+        let segments = self.segments();
+        let used = Superblock::of(&self.heap)
+            .fresh()
+            .min(self.geometry.segments);
+        let mut next = segments.header(head).next();
+        for _ in 1..count {
+            match next {
+                Some(part) if part < used && segments.header(part).kind() == Some(Kind::Part) => {
+                    next = segments.header(part).next();
+                }
+                _ => return false,
+            }
+        }
+        count > 0 && next.is_none()
+    }
+
+    /// Enters an item into the index if it may be read again; marks it dead otherwise.
+    fn recover_item(&self, item: &Header<'_>, now_seconds: u32, recovered: &mut Recovered) -> bool {
+        match item.life() {
+            Some(Life::Live) => {}
+            Some(Life::Writing) => {
+                recovered.unfinished += 1;
+                item.set_life(Life::Dead);
+                return false;
+            }
+            Some(Life::Dead) | None => return false,
+        }
+        if self.validity(item, now_seconds).is_err() {
+            recovered.spent += 1;
+            item.set_life(Life::Dead);
+            return false;
+        }
+        if self.checksum_of(item) != item.checksum() {
+            recovered.damaged += 1;
+            item.set_life(Life::Dead);
+            return false;
+        }
+        self.enter(item, recovered)
+    }
+
+    fn enter(&self, item: &Header<'_>, recovered: &mut Recovered) -> bool {
+        let hash = self.hash(item.key());
+        let mut shard = self.lock(hash);
+        if let Some(other) = self.find(&shard, hash, item.key()) {
+            if other.sequence() >= item.sequence() {
+                item.set_life(Life::Dead);
+                return false;
+            }
+            shard.shard.remove(hash, other.position());
+            other.set_life(Life::Dead);
+            self.state_of(&other)
+                .subtract(self.segments().item_bytes(&other));
+            recovered.items -= 1;
+        }
+        shard.shard.insert(hash, item.position());
+        let bytes = self.segments().item_bytes(item);
+        self.state_of(item)
+            .add(bytes, item.expiry(), item.sequence());
+        // The bound of the sequence covers every item; one beyond it would be damage.
+        self.sequence.fetch_max(item.sequence() + 1, Relaxed);
+        recovered.items += 1;
+        true
+    }
+
+    pub(super) fn checksum_of(&self, item: &Header<'_>) -> u32 {
+        let mut checksum = Checksum::default();
+        checksum.update(item.key());
+        let mut offset = 0;
+        while offset < item.value_bytes() {
+            let (position, room) = self.segments().value_piece(item.value_position(), offset);
+            let length = room.min(item.value_bytes() - offset);
+            checksum.update(self.heap.bytes(position, length));
+            offset += length;
+            if length == 0 {
+                break;
+            }
+        }
+        checksum.finish(item.key_bytes(), item.value_bytes(), &item.identity())
+    }
+}

@@ -1,0 +1,248 @@
+//! An item being written: reserved, filled piece by piece, published.
+//!
+//! [`Store::put`] makes one and fills it at once; [`Store::begin_upload`] gives one to a connection
+//! whose large value is still arriving. Until it is published nobody else knows it; dropped before
+//! that, its room is dead space that the next evacuation wins back.
+//!
+//! Invariants:
+//! - an upload counts as a writer of its segment, so that the segment is not emptied under it;
+//! - uploads that outlive one call own whole segments, and together at most a quarter of the limit:
+//!   clients that announce large values and never send them cannot take the cache away from others.
+
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use super::item::{Checksum, Header, Life, footprint};
+use super::segment::{Chain, Kind, Lane, Segments};
+use super::{Cause, Outcome, Put, Refusal, Store, Write};
+
+/// A reserved item under way.
+pub struct Upload<'s> {
+    store: &'s Store,
+    position: u64,
+    key_bytes: usize,
+    value_bytes: usize,
+    written: usize,
+    checksum: Checksum,
+    /// The chain that the item joins if it owns whole segments.
+    chain: Chain,
+    /// Bytes it holds of what all uploads together may.
+    charged: u64,
+    published: bool,
+}
+
+impl Store {
+    /// Reserves whole segments for a large value that is still arriving.
+    ///
+    /// # Errors
+    /// `TooLarge` above `-I`; `OutOfMemory` if no room can be made, or unfinished uploads hold a
+    /// quarter of the memory already.
+    pub fn begin_upload(
+        &self,
+        key: &[u8],
+        value_bytes: usize,
+        now_seconds: u32,
+    ) -> Result<Upload<'_>, Refusal> {
+        if !self.item_fits(key.len(), value_bytes) {
+            return Err(Refusal::TooLarge);
+        }
+        let put = Put {
+            key,
+            value: &[],
+            client_flags: 0,
+            expiry: Some(0),
+            condition: super::Condition::Always,
+        };
+        let write = Write::new(self, &put, value_bytes, now_seconds);
+        let segments = self
+            .geometry
+            .segments_for(footprint(key.len(), value_bytes));
+        let bytes = u64::from(segments) * self.geometry.segment_bytes;
+        let held = self.upload_bytes.fetch_add(bytes, Relaxed) + bytes;
+        // One upload is always allowed, whatever its share.
+        if held > bytes && held > self.limit_bytes.load(Relaxed) / 4 {
+            self.upload_bytes.fetch_sub(bytes, Relaxed);
+            return Err(Refusal::OutOfMemory);
+        }
+        let reserved = self.reserve(&write, (Chain::Probation, Lane::New));
+        match reserved {
+            Ok(mut upload) => {
+                upload.charged = bytes;
+                Ok(upload)
+            }
+            Err(refusal) => {
+                self.upload_bytes.fetch_sub(bytes, Relaxed);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Reserves an item's room and writes its key. May let others leave.
+    pub(super) fn reserve(
+        &self,
+        write: &Write<'_>,
+        target: (Chain, Lane),
+    ) -> Result<Upload<'_>, Refusal> {
+        let lengths = (write.key.len(), write.value_bytes);
+        let position = self.reserve_room(target, lengths, write.now_seconds)?;
+        let item = Header::at(&self.heap, position);
+        self.heap.write(item.key_position(), write.key);
+        let mut checksum = Checksum::default();
+        checksum.update(write.key);
+        Ok(Upload {
+            store: self,
+            position,
+            key_bytes: lengths.0,
+            value_bytes: lengths.1,
+            written: 0,
+            checksum,
+            chain: target.0,
+            charged: 0,
+            published: false,
+        })
+    }
+
+    fn reserve_room(
+        &self,
+        (chain, lane): (Chain, Lane),
+        lengths: (usize, usize),
+        now_seconds: u32,
+    ) -> Result<u64, Refusal> {
+        let footprint = footprint(lengths.0, lengths.1);
+        let segments = self.segments();
+        let mut log = self.log.lock();
+        if self.geometry.is_large(footprint) {
+            let wanted = self.geometry.segments_for(footprint);
+            self.make_room(&mut log, wanted, footprint, now_seconds)?;
+            return log
+                .reserve_large(segments, lengths)
+                .ok_or(Refusal::OutOfMemory);
+        }
+        self.make_room(&mut log, 0, footprint, now_seconds)?;
+        if let Some(position) = log.reserve_in_open(segments, (chain, lane), lengths) {
+            return Ok(position);
+        }
+        self.make_room(&mut log, 1, footprint, now_seconds)?;
+        if !log.open(segments, chain, lane) {
+            return Err(Refusal::OutOfMemory);
+        }
+        log.reserve_in_open(segments, (chain, lane), lengths)
+            .ok_or(Refusal::OutOfMemory)
+    }
+}
+
+impl Upload<'_> {
+    /// Bytes of the value that have not been written yet.
+    pub fn missing(&self) -> usize {
+        self.value_bytes - self.written
+    }
+
+    /// Adds the next bytes of the value. Copies them once, under no lock.
+    ///
+    /// # Panics
+    /// If there are more than [`Upload::missing`].
+    pub fn write(&mut self, mut bytes: &[u8]) {
+        assert!(
+            bytes.len() <= self.missing(),
+            "a value has the length announced"
+        );
+        self.checksum.update(bytes);
+        let item = Header::at(&self.store.heap, self.position);
+        while !bytes.is_empty() {
+            let segments = self.store.segments();
+            let (position, room) = segments.value_piece(item.value_position(), self.written);
+            let (piece, rest) = bytes.split_at(bytes.len().min(room));
+            self.store.heap.write(position, piece);
+            self.written += piece.len();
+            bytes = rest;
+        }
+    }
+
+    /// Publishes the complete value as [`Store::put`] would.
+    ///
+    /// # Panics
+    /// If bytes are missing.
+    pub fn finish(self, put: &Put<'_>, now_seconds: u32) -> Outcome {
+        let write = Write::new(self.store, put, self.value_bytes, now_seconds);
+        self.publish(&write)
+    }
+
+    /// Makes the item the one that its key leads to, if the condition holds (still, for a `put`
+    /// that has looked before).
+    pub(super) fn publish(mut self, write: &Write<'_>) -> Outcome {
+        assert_eq!(self.missing(), 0, "only complete values are published");
+        let store = self.store;
+        let mut shard = store.lock(write.hash);
+        let present = store.present(&mut shard, write);
+        if let Err(outcome) = write.meets_condition(present.as_ref()) {
+            return outcome;
+        }
+        let old_expiry = present.map_or(super::NEVER, |item| item.expiry());
+        let expiry = write.expiry.unwrap_or(old_expiry);
+        if let Some(old) = present {
+            shard.remove(store, write.hash, &old, Cause::Replaced, write.now_seconds);
+        }
+        let identity = write.identity(store.next_sequence());
+        let item = Header::at(&store.heap, self.position);
+        let checksum = std::mem::take(&mut self.checksum);
+        let checksum = checksum.finish(self.key_bytes, self.value_bytes, &identity);
+        item.identify(identity, expiry, write.now_seconds, checksum);
+        item.set_life(Life::Live);
+        shard.shard.insert(write.hash, self.position);
+        let bytes = store.segments().item_bytes(&item);
+        store.state_of(&item).add(bytes, expiry, identity.sequence);
+        store.counters.stored.fetch_add(1, Relaxed);
+        self.published = true;
+        Outcome::Stored(identity.cas_unique)
+    }
+}
+
+impl Drop for Upload<'_> {
+    /// Ends the writing. The segments of a large item join their chain now, or become free.
+    fn drop(&mut self) {
+        let store = self.store;
+        let item = Header::at(&store.heap, self.position);
+        let segment = store.geometry.segment_of(self.position);
+        let large = store
+            .geometry
+            .is_large(footprint(self.key_bytes, self.value_bytes));
+        if !self.published {
+            item.set_life(Life::Dead);
+        }
+        // Release: what was written was written before the segment may be emptied.
+        store.states[segment as usize].writers.fetch_sub(1, Release);
+        if large {
+            let mut log = store.log.lock();
+            if self.published {
+                let segments = store.segments();
+                let count = segments.parts(segment).count() as u32;
+                log.chains[self.chain as usize].segments += count;
+                log.append(segments, segment, self.chain, Kind::Head);
+            } else {
+                log.retire_unchained(store.segments(), segment);
+            }
+        }
+        store.upload_bytes.fetch_sub(self.charged, Relaxed);
+    }
+}
+
+impl Segments<'_> {
+    /// Where byte `offset` of a value lies, and how many bytes follow it in its segment.
+    pub(super) fn value_piece(&self, value_position: u64, offset: usize) -> (u64, usize) {
+        let geometry = self.geometry;
+        let head = geometry.segment_of(value_position);
+        let in_head = geometry.start(head) + geometry.segment_bytes - value_position;
+        let Some(beyond) = (offset as u64).checked_sub(in_head) else {
+            return (value_position + offset as u64, in_head as usize - offset);
+        };
+        let data_bytes = geometry.data_bytes() as u64;
+        let part = 1 + (beyond / data_bytes) as usize;
+        let Some(segment) = self.parts(head).nth(part) else {
+            return (value_position, 0);
+        };
+        let skipped = beyond % data_bytes;
+        (
+            geometry.data_start(segment) + skipped,
+            (data_bytes - skipped) as usize,
+        )
+    }
+}
