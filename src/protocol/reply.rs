@@ -125,6 +125,19 @@ pub struct PrefixCounts {
     pub deletes: u64,
 }
 
+impl PrefixCounts {
+    /// A prefix of which nothing has been counted.
+    pub fn new(prefix: Vec<u8>) -> PrefixCounts {
+        PrefixCounts {
+            prefix,
+            gets: 0,
+            hits: 0,
+            sets: 0,
+            deletes: 0,
+        }
+    }
+}
+
 /// Where an encoder writes: a buffer that may keep a large value by reference.
 pub trait ReplySink<V> {
     /// Adds bytes.

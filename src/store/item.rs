@@ -274,11 +274,6 @@ impl<'h> Header<'h> {
         self.load(5)
     }
 
-    /// When the item was last read or written, in seconds.
-    pub fn last_access(&self) -> u32 {
-        self.load(4)
-    }
-
     /// When the item expires, in seconds; [`NEVER`] and [`AT_ONCE`] are special.
     pub fn expiry(&self) -> u32 {
         self.load(3)

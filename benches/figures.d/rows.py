@@ -1,0 +1,222 @@
+"""The rows of the table: what is measured, with which numbers, and how the two servers are compared.
+
+Each row is a function of a Bench that gives lines of the table; ALL names them in their order. A line has a value for
+each server (memcached first) and the ratio of the second to the first. Requests per processor second are compared in
+bursts that alternate, A B A B, while both servers run: the ratio is the median of the rounds' ratios, since a machine
+that slows down for a second slows down both bursts of a round.
+"""
+
+import contextlib
+import os
+import platform
+import statistics
+from dataclasses import asdict, dataclass, field
+
+import probes
+
+VALUE = 8192
+
+
+@dataclass
+class Sizes:
+    """How much of everything; the tiny ones only prove that a row works."""
+
+    rounds: int = 9
+    seconds: float = 0.7
+    keys_held: int = 20_000
+    keys_hot: int = 1_000
+    traced_requests: int = 50_000
+    counted_requests: int = 20_000
+    idle_connections: int = 10_000
+    watched_seconds: float = 10
+
+    @classmethod
+    def smoke(cls):
+        return cls(2, 0.05, 200, 50, 500, 300, 100, 1)
+
+
+@dataclass
+class Bench:
+    """The two servers, memcached first, and what drives them."""
+
+    pair: tuple
+    tool: object
+    sizes: Sizes
+    other_cpus: list = field(default_factory=list)
+
+
+@dataclass
+class Line:
+    """A line of the table. `low` and `high` are the lowest and highest ratio of a round, where there are rounds."""
+
+    name: str
+    better: str
+    values: list
+    unit: str = ""
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    raw: object = None
+
+    def __post_init__(self):
+        first, second = self.values
+        if self.ratio is None and first > 0:
+            self.ratio = second / first
+
+
+def hold(bench):
+    """Items held and resident memory after more keys than fit."""
+    reports = []
+    for program in bench.pair:
+        with program.running() as server:
+            reports.append(bench.tool.load(server, "hold", keys=bench.sizes.keys_held, value_bytes=VALUE))
+    filled = f"`-m 64`, {bench.sizes.keys_held:,} values of 8 KiB set"
+    memory = [report["server_rss_bytes"] / 2**20 for report in reports]
+    return [
+        Line(f"{filled}: items held", "more", [report["held"] for report in reports], raw=reports),
+        Line(f"{filled}: resident memory", "less", memory, "MiB"),
+    ]
+
+
+def bursts(bench, name, keys, value_bytes=VALUE, **options):
+    """Requests per second of the server's processor time, in paired bursts."""
+    sizes = bench.sizes
+    options |= {"keys": keys, "value_bytes": value_bytes, "connections": 16}
+    with contextlib.ExitStack() as stack:
+        pair = [stack.enter_context(program.running()) for program in bench.pair]
+        for server in pair:
+            bench.tool.load(server, "fill", seconds=min(0.3, sizes.seconds), **options)
+        rounds = [
+            [probes.burst(bench.tool, server, sizes.seconds, **options) for server in pair]
+            for _ in range(sizes.rounds)
+        ]
+    rates = [[report["requests_per_server_cpu_second"] for report in one] for one in rounds]
+    ratios = [second / first for first, second in rates]
+    bench.other_cpus += [report["other_cpus"] for one in rounds for report in one]
+    medians = [statistics.median(rate) for rate in zip(*rates)]
+    ratio = statistics.median(ratios)
+    title = f"{name}, requests per CPU second"
+    return [Line(title, "more", medians, "", ratio, min(ratios), max(ratios), rounds)]
+
+
+def get8k(bench):
+    return bursts(bench, "get of 8 KiB, 16 connections", bench.sizes.keys_hot)
+
+
+def set8k(bench):
+    return bursts(bench, "set of 8 KiB, evicting at `-m 64`", bench.sizes.keys_held, get_percent=0)
+
+
+def pipeline(bench):
+    return bursts(bench, "get of 100 B, 32 pipelined", bench.sizes.keys_hot, 100, pipeline=32)
+
+
+def multiget(bench):
+    return bursts(bench, "get of 50 keys, 100 B each", bench.sizes.keys_hot, 100, multiget=50)
+
+
+def syscalls(bench):
+    """System calls per request under full load. Timers of background threads are counted with them."""
+    requests, keys = bench.sizes.traced_requests, bench.sizes.keys_hot
+    counts = []
+    for program in bench.pair:
+        with program.running() as server:
+            bench.tool.load(server, "fill", requests=1, keys=keys, value_bytes=VALUE)
+            counts.append(probes.system_calls(bench.tool, server, requests, keys=keys, value_bytes=VALUE))
+    values = [sum(count.values()) / requests for count in counts]
+    return [Line("get of 8 KiB: system calls per request", "less", values, raw=counts)]
+
+
+def instructions(bench):
+    """Instructions per request: twice the requests less once the requests, so that start and fill cancel out."""
+    requests, keys = bench.sizes.counted_requests, bench.sizes.keys_hot
+    counts = [
+        [probes.instructions(bench.tool, program, times * requests, keys=keys, value_bytes=VALUE) for times in (1, 2)]
+        for program in bench.pair
+    ]
+    values = [(twice - once) / requests for once, twice in counts]
+    return [Line("get of 8 KiB: user instructions per request", "less", values, raw=counts)]
+
+
+def idle_memory(bench):
+    """Resident memory that each of many idle connections adds: silent ever since, and after one get each."""
+    connections = bench.sizes.idle_connections
+    lines = []
+    for flags, what in ((), "silent"), (("get-first",), "after one get of 8 KiB each"):
+        reports = []
+        for program in bench.pair:
+            with program.running(connections=connections + 2000) as server:
+                reports.append(bench.tool.load(server, *flags, idle=connections, value_bytes=VALUE))
+        values = [report["server_bytes_per_connection"] for report in reports]
+        name = f"{connections:,} idle connections, {what}: resident memory each"
+        lines.append(Line(name, "less", values, "B", raw=reports))
+    return lines
+
+
+def idle_wakeups(bench):
+    """Voluntary context switches of all threads while nothing is asked."""
+    reports = []
+    for program in bench.pair:
+        with program.running() as server:
+            bench.tool.load(server, "fill", requests=1, keys=bench.sizes.keys_held, value_bytes=VALUE)
+            watched = {"idle": 50, "seconds": bench.sizes.watched_seconds, "value_bytes": VALUE}
+            reports.append(bench.tool.load(server, "get-first", **watched))
+    values = [report["server_wake_ups_per_second"] for report in reports]
+    return [Line("filled, 50 idle connections: wake-ups per second", "less", values, raw=reports)]
+
+
+ALL = {
+    "hold": hold,
+    "get8k": get8k,
+    "syscalls": syscalls,
+    "instructions": instructions,
+    "idle-memory": idle_memory,
+    "idle-wakeups": idle_wakeups,
+    "set8k": set8k,
+    "pipeline": pipeline,
+    "multiget": multiget,
+}
+
+
+def number(value, unit=""):
+    """Three digits that matter, or all of a large number's."""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f} {unit}".strip()
+
+
+def ratio_cell(line):
+    if line.ratio is None:
+        return ""
+    spread = f" [{line.low:.2f}..{line.high:.2f}]" if line.low is not None else ""
+    return f"{line.ratio:.2f}{spread}"
+
+
+def table(pair, lines, bench):
+    """The Markdown table, and under it what it was measured on."""
+    out = [f"| | {pair[0].label} | {pair[1].label} | ratio | better |", "|---|---|---|---|---|"]
+    for line in lines:
+        cells = [line.name, *(number(value, line.unit) for value in line.values), ratio_cell(line), line.better]
+        out.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*out, "", machine(bench)])
+
+
+def machine(bench):
+    words = [f"{os.cpu_count()} cores ({processor()}), Linux {platform.release()}", "one server thread, pinned"]
+    if bench.other_cpus:
+        sizes = bench.sizes
+        words.append(f"{sizes.rounds} rounds of {sizes.seconds:g} s")
+        words.append(f"other load {statistics.median(bench.other_cpus):.2f} CPUs (median of the bursts)")
+    return "Measured by `benches/figures`: " + "; ".join(words) + "."
+
+
+def processor():
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
+        for line in info:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def record(pair, lines):
+    """Everything measured, for --json."""
+    return {"servers": [program.label for program in pair], "lines": [asdict(line) for line in lines]}

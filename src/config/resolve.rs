@@ -1,0 +1,394 @@
+//! From partial settings to a [`Config`]: defaults, bounds that span several
+//! settings, names looked up, and what deserves a warning.
+//!
+//! Called once, by `mod.rs`, with all sources laid over each other. Whether a
+//! value is a number at all was decided in `settings.rs`; here are the rules
+//! that need more than the value: `-I` against `-m`, `-m` against the machine,
+//! addresses against `--allow-remote`, `-u` against the user who started it.
+//!
+//! Invariants of a `Config` that comes out:
+//! - `item_bytes_max` is at least 1 KiB, at most 1 GiB and half of the limit;
+//! - the limit is at least 8 MiB, within the machine's memory and the ceiling;
+//! - there is at least one socket to listen on;
+//! - no wildcard address without `--allow-remote`, no address beyond loopback
+//!   without a warning;
+//! - [`Config::settings`] has one line for each setting.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use super::flags::Flag;
+use super::machine::{Machine, MemoryBound};
+use super::settings::{ITEM_BYTES, Origin, Said, Settings, Sourced};
+use super::show::{self, Facts, Shown};
+use super::sockets::{PORT_DEFAULT, Sockets, UNIX_MASK_DEFAULT};
+use super::units::{GIB, MIB, Problem, show_size};
+use super::{Config, ConfigError};
+
+const MEMORY_LIMIT_DEFAULT: u64 = 64 * MIB;
+const MEMORY_LIMIT_MIN: u64 = 8 * MIB;
+/// Beyond this no machine goes, and sums of sizes stay far from overflow.
+const MEMORY_MAX: u64 = 1024 * 1024 * GIB;
+const MEMORY_CEILING_LEAST_DEFAULT: u64 = GIB;
+const ITEM_BYTES_MAX_DEFAULT: u64 = MIB;
+const BUFFER_MEMORY_DEFAULT: u64 = 16 * MIB;
+const CONNECTIONS_DEFAULT: u64 = 4096;
+const THREADS_DEFAULT: u64 = 4;
+/// Above this memcached warns too.
+const THREADS_ADVISED_MAX: u64 = 64;
+const REQUESTS_DEFAULT: u64 = 20;
+const BACKLOG_DEFAULT: u64 = 1024;
+
+/// Decides everything. Looks host names up, which may block.
+pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, ConfigError> {
+    let mut resolver = Resolver::new(machine, &settings);
+    let allow_remote = resolver.switch("allow_remote", &settings.allow_remote);
+    let store = resolver.store(&settings)?;
+    let port = settings
+        .port
+        .as_ref()
+        .map_or(PORT_DEFAULT, |port| port.value.unwrap_or(0));
+    let sockets = resolver.sockets(&settings, allow_remote)?;
+    let server = resolver.server(&settings, sockets, allow_remote)?;
+    let verbosity = resolver.number("verbose", settings.verbose.clone(), 0);
+    resolver.remarks(&settings);
+    let flush_allowed = !resolver.switch("disable_flush_all", &settings.disable_flush_all);
+    let shutdown_allowed = resolver.switch("enable_shutdown", &settings.enable_shutdown);
+    let dump_allowed = !resolver.switch("disable_dumping", &settings.disable_dumping);
+    let cas = !resolver.switch("disable_cas", &settings.disable_cas);
+    let delimiter = resolver.delimiter(settings.delimiter);
+    let shown_settings = show::stats_settings(&Facts {
+        store: &store,
+        server: &server,
+        port: if server.listen.is_empty() { 0 } else { port },
+        unix_mask: settings
+            .unix_mask
+            .as_ref()
+            .map_or(UNIX_MASK_DEFAULT, |mask| mask.value),
+        verbosity,
+        cas,
+        flush_allowed,
+        shutdown_allowed,
+        dump_allowed,
+        delimiter,
+    });
+    let engine = crate::engine::Options {
+        cas,
+        flush_allowed,
+        shutdown_allowed,
+        dump_allowed,
+        detail_prefix_delimiter: delimiter,
+        settings: shown_settings,
+        verbosity: Arc::new(AtomicU32::new(verbosity.into())),
+    };
+    Ok(resolver.finish(store, engine, server, verbosity))
+}
+
+/// What is decided so far; `sockets.rs` adds the part about addresses.
+pub(super) struct Resolver<'m> {
+    pub(super) machine: &'m Machine,
+    pub(super) shown: Vec<Shown>,
+    notes: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl<'m> Resolver<'m> {
+    fn new(machine: &'m Machine, settings: &Settings) -> Self {
+        let mut notes = settings.notes.clone();
+        if !settings.without_effect.is_empty() {
+            let list = settings.without_effect.join(", ");
+            notes.push(format!("accepted without effect: {list}"));
+        }
+        let warnings = settings.warnings.clone();
+        Resolver {
+            machine,
+            shown: Vec::new(),
+            notes,
+            warnings,
+        }
+    }
+
+    fn finish(
+        mut self,
+        store: crate::store::Options,
+        engine: crate::engine::Options,
+        server: crate::server::Options,
+        verbosity: u8,
+    ) -> Config {
+        let position = |key| super::flags::keyed().position(|flag: &Flag| flag.key() == key);
+        self.shown.sort_by_cached_key(|shown| position(shown.key));
+        Config {
+            store,
+            engine,
+            server,
+            verbosity,
+            notes: self.notes,
+            warnings: self.warnings,
+            settings: self.shown,
+        }
+    }
+
+    /// Takes what is said or the default, and records it as `show` writes it.
+    pub(super) fn pick<T>(
+        &mut self,
+        key: &'static str,
+        said: Said<T>,
+        default: T,
+        show: impl Fn(&T) -> String,
+    ) -> Sourced<T> {
+        let built_in = || Sourced {
+            value: default,
+            origin: Origin::built_in(),
+        };
+        let picked = said.unwrap_or_else(built_in);
+        self.record(key, show(&picked.value), &picked.origin);
+        picked
+    }
+
+    pub(super) fn record(&mut self, key: &'static str, value: String, origin: &Origin) {
+        self.shown.push(Shown {
+            key,
+            value,
+            source: origin.to_string(),
+        });
+    }
+
+    fn switch(&mut self, key: &'static str, said: &Said<bool>) -> bool {
+        self.pick(key, said.clone(), false, bool::to_string).value
+    }
+
+    fn number<T: ToString>(&mut self, key: &'static str, said: Said<T>, default: T) -> T {
+        self.pick(key, said, default, T::to_string).value
+    }
+
+    fn size(&mut self, key: &'static str, said: &Said<u64>, default: u64) -> Sourced<u64> {
+        self.pick(key, said.clone(), default, |bytes| show_size(*bytes))
+    }
+
+    fn store(&mut self, settings: &Settings) -> Result<crate::store::Options, ConfigError> {
+        let limit = self.size("memory_limit", &settings.memory_limit, MEMORY_LIMIT_DEFAULT);
+        check_size(
+            "memory_limit",
+            &limit,
+            check_limit(limit.value, self.machine.memory.as_ref()),
+        )?;
+        let four = limit.value.saturating_mul(4).min(MEMORY_MAX);
+        let default = four.max(MEMORY_CEILING_LEAST_DEFAULT);
+        let ceiling = self.size("memory_ceiling", &settings.memory_ceiling, default);
+        check_size(
+            "memory_ceiling",
+            &ceiling,
+            check_ceiling(ceiling.value, limit.value),
+        )?;
+        let item = self.size(
+            "max_item_size",
+            &settings.max_item_size,
+            ITEM_BYTES_MAX_DEFAULT,
+        );
+        check_size("max_item_size", &item, check_item(item.value, limit.value))?;
+        Ok(crate::store::Options {
+            memory_limit_bytes: limit.value,
+            memory_ceiling_bytes: ceiling.value,
+            // `check_item` keeps it at most 1 GiB.
+            item_bytes_max: u32::try_from(item.value).unwrap_or(u32::MAX),
+            evict: !self.switch("disable_evictions", &settings.disable_evictions),
+        })
+    }
+
+    pub(super) fn path(&mut self, key: &'static str, said: &Said<PathBuf>) -> Option<PathBuf> {
+        let said = said.clone().map(|said| Sourced {
+            value: Some(said.value),
+            origin: said.origin,
+        });
+        let show = |path: &Option<PathBuf>| match path {
+            Some(path) => path.display().to_string(),
+            None => "none".into(),
+        };
+        self.pick(key, said, None, show).value
+    }
+
+    fn server(
+        &mut self,
+        settings: &Settings,
+        sockets: Sockets,
+        allow_remote: bool,
+    ) -> Result<crate::server::Options, ConfigError> {
+        let threads = self.threads(settings.threads.clone());
+        let connections = self.number(
+            "conn_limit",
+            settings.conn_limit.clone(),
+            CONNECTIONS_DEFAULT,
+        );
+        let backlog = self.number(
+            "listen_backlog",
+            settings.listen_backlog.clone(),
+            BACKLOG_DEFAULT,
+        );
+        let said = settings.max_reqs_per_event.clone();
+        let requests = self.number("max_reqs_per_event", said, REQUESTS_DEFAULT);
+        let buffers = self.size(
+            "buffer_memory",
+            &settings.buffer_memory,
+            BUFFER_MEMORY_DEFAULT,
+        );
+        // `settings.rs` bounds each of these numbers within its type.
+        Ok(crate::server::Options {
+            listen: sockets.listen,
+            unix: sockets.unix,
+            threads: usize::try_from(threads).unwrap_or(usize::MAX),
+            connections_max: usize::try_from(connections).unwrap_or(usize::MAX),
+            backlog: i32::try_from(backlog).unwrap_or(i32::MAX),
+            requests_per_event: u32::try_from(requests).unwrap_or(u32::MAX),
+            buffer_budget_bytes: usize::try_from(buffers.value).unwrap_or(usize::MAX),
+            http: self.http(settings.http.clone(), allow_remote)?,
+            user: self.user(settings.user.clone())?,
+            pid_file: self.path("pidfile", &settings.pidfile),
+            lock_memory: self.switch("lock_memory", &settings.lock_memory),
+            daemonize: self.switch("daemon", &settings.daemon),
+        })
+    }
+
+    fn threads(&mut self, said: Said<u64>) -> u64 {
+        let threads = self.pick("threads", said, THREADS_DEFAULT, u64::to_string);
+        if threads.value > THREADS_ADVISED_MAX {
+            self.warnings.push(format!(
+                "threads = \"{}\" ({}): more than the machine's cores gain nothing",
+                threads.value, threads.origin
+            ));
+        }
+        threads.value
+    }
+
+    /// The user to become: none unless root started us, as memcached has it.
+    fn user(&mut self, said: Said<String>) -> Result<Option<String>, ConfigError> {
+        let Some(Sourced {
+            value: user,
+            origin,
+        }) = said
+        else {
+            self.record("user", "none".into(), &Origin::built_in());
+            if self.machine.root {
+                let advice = "runs as root; name another user, such as -u memcache";
+                self.warnings
+                    .push(format!("user = \"none\" (default): {advice}"));
+            }
+            return Ok(None);
+        };
+        self.record("user", user.clone(), &origin);
+        let known = (self.machine.user_known)(&user);
+        let subject = format!("user = \"{}\" ({origin})", user.escape_debug());
+        match (known, self.machine.root) {
+            (true, true) => Ok(Some(user)),
+            (false, true) => Err(ConfigError::line(
+                &subject,
+                &Problem::new("there is no such user", "create it, or name another one"),
+            )),
+            (true, false) => {
+                self.notes
+                    .push(format!("{subject}: no effect, not started as root"));
+                Ok(None)
+            }
+            (false, false) => {
+                let what = "there is no such user; no effect now, but as root it would not start";
+                self.warnings.push(format!("{subject}: {what}"));
+                Ok(None)
+            }
+        }
+    }
+
+    fn delimiter(&mut self, said: Said<u8>) -> Option<u8> {
+        let given = said.as_ref().map(|said| said.value);
+        let show = |byte: &u8| char::from(*byte).to_string();
+        self.pick("prefix_delimiter", said, b':', show);
+        given
+    }
+
+    /// Settings that are accepted and not acted on, each with its reason.
+    fn remarks(&mut self, settings: &Settings) {
+        if let Some(udp) = settings.udp_port.as_ref().filter(|udp| udp.value != 0) {
+            self.warnings.push(format!(
+                "udp_port = \"{}\" ({}): UDP is not served",
+                udp.value, udp.origin
+            ));
+        }
+        self.number("udp_port", settings.udp_port.clone(), 0);
+        self.number("protocol", settings.protocol.clone(), "auto".to_owned());
+        if let Some(dumps) = settings
+            .enable_coredumps
+            .as_ref()
+            .filter(|dumps| dumps.value)
+        {
+            self.notes.push(format!(
+                "enable_coredumps ({}): core dumps stay off, they would hold live tokens",
+                dumps.origin
+            ));
+        }
+    }
+}
+
+fn check_size(
+    key: &str,
+    size: &Sourced<u64>,
+    checked: Result<(), Problem>,
+) -> Result<(), ConfigError> {
+    let text = show_size(size.value);
+    checked.map_err(|problem| ConfigError::value(key, &text, &size.origin, &problem))
+}
+
+fn check_limit(limit: u64, bound: Option<&MemoryBound>) -> Result<(), Problem> {
+    if limit < MEMORY_LIMIT_MIN {
+        let remedy = format!("give at least {}", show_size(MEMORY_LIMIT_MIN));
+        return Err(Problem::new("too small", remedy));
+    }
+    if limit > MEMORY_MAX {
+        let remedy = format!("give at most {}", show_size(MEMORY_MAX));
+        return Err(Problem::new("too large", remedy));
+    }
+    match bound {
+        Some(bound) if limit > bound.bytes => {
+            let most = bound.bytes / MIB;
+            let what = format!("more than the {most} MiB that {} allows", bound.source);
+            Err(Problem::new(what, below(most)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn below(most_mib: u64) -> String {
+    match most_mib {
+        0..8 => "a machine or control group with more memory is needed".into(),
+        most => format!("give at most {most}m"),
+    }
+}
+
+fn check_ceiling(ceiling: u64, limit: u64) -> Result<(), Problem> {
+    if ceiling < limit {
+        let least = show_size(limit);
+        let what = format!("below memory_limit, which is {least}");
+        return Err(Problem::new(
+            what,
+            format!("give at least {least}, or leave it out"),
+        ));
+    }
+    if ceiling > MEMORY_MAX {
+        let remedy = format!("give at most {}", show_size(MEMORY_MAX));
+        return Err(Problem::new("too large", remedy));
+    }
+    Ok(())
+}
+
+fn check_item(item: u64, limit: u64) -> Result<(), Problem> {
+    let (least, most) = ITEM_BYTES;
+    let remedy = format!(
+        "give 1k to 1024m and at most half of memory_limit, here {}",
+        show_size((limit / 2).min(most))
+    );
+    let what = match item {
+        item if item < least => "too small",
+        item if item > most => "too large",
+        item if item > limit / 2 => "more than half of memory_limit",
+        _ => return Ok(()),
+    };
+    Err(Problem::new(what, remedy))
+}

@@ -1,0 +1,208 @@
+//! The command line of `tokencached-tool`.
+//!
+//! The binary parses it, turns it into the `Options` of the subcommand with
+//! [`Load::options`], and calls `tool/`. The options after `check-config` are
+//! the daemon's own and are not read here: they go to [`super::load`] as they
+//! are.
+
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::tool::load::{self, parse_value_bytes};
+use crate::tool::{Error, Target};
+
+/// Checks a configuration of tokencached, asks a server for its statistics, and
+/// measures what its requests cost.
+#[derive(Debug, Parser)]
+#[command(name = "tokencached-tool", version, max_term_width = 100)]
+pub struct ToolFlags {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what is wrong with a configuration, and where; start nothing
+    ///
+    /// Ends with status 0 if the configuration is usable, else with 78.
+    #[command(disable_help_flag = true)]
+    CheckConfig {
+        /// The same options as for tokencached
+        #[arg(
+            value_name = "OPTIONS",
+            trailing_var_arg = true,
+            allow_hyphen_values = true
+        )]
+        options: Vec<OsString>,
+    },
+    /// Print a server's statistics
+    Stats(Stats),
+    /// Drive a server with gets and sets, check every value, and say what they cost it
+    Load(Load),
+}
+
+/// The server that a subcommand talks to.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// HOST, HOST:PORT, or the path of a unix socket as unix:PATH
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:11211")]
+    pub target: String,
+}
+
+impl Server {
+    /// The server's address; looks a name up, which may block.
+    ///
+    /// # Errors
+    /// [`Error::Target`] if it is no address.
+    pub fn target(&self) -> Result<Target, Error> {
+        self.target.parse()
+    }
+}
+
+/// `stats`.
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Which statistics: settings, items, slabs, sizes, conns; without, the general ones
+    #[arg(value_name = "ARG")]
+    pub argument: Option<String>,
+}
+
+/// `load`.
+#[derive(Debug, Args)]
+pub struct Load {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Connections, each with one batch of requests on its way
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub connections: usize,
+    /// Stop after so many requests
+    #[arg(long, value_name = "N")]
+    pub requests: Option<u64>,
+    /// Stop after so many seconds (default: 5, unless --requests is given)
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub seconds: Option<Duration>,
+    /// Distinct keys, all equally likely
+    #[arg(long, value_name = "K", default_value_t = 1000)]
+    pub keys: u64,
+    /// Bytes of a value, or a range such as 5000-20000
+    #[arg(long, value_name = "BYTES", default_value = "8192", value_parser = value_bytes)]
+    pub value_bytes: RangeInclusive<usize>,
+    /// Percentage of gets; the rest are sets
+    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
+    pub get_percent: u8,
+    /// Set every key once before measuring
+    #[arg(long)]
+    pub fill: bool,
+    /// Requests sent at once over one connection
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub pipeline: usize,
+    /// Keys of one get
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub multiget: usize,
+    /// The exptime of sets, in seconds; 0 is never
+    #[arg(long, value_name = "S", default_value_t = 3600)]
+    pub exptime: u32,
+    /// The server's process; without, looked for on this machine
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// The same seed gives the same keys, values and requests
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Set every key once, then say how many of them the server holds
+    #[arg(long, conflicts_with_all = ["idle", "fill", "requests", "seconds"])]
+    pub hold: bool,
+    /// Open N connections that stay silent, and say what each costs the server
+    #[arg(long, value_name = "N", conflicts_with = "requests")]
+    pub idle: Option<usize>,
+    /// With --idle: one get over each connection before it falls silent
+    #[arg(long, requires = "idle")]
+    pub get_first: bool,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Load {
+    /// What `tool/` needs to know; looks the target's name up, which may block.
+    ///
+    /// # Errors
+    /// [`Error::Target`] if the target is no address.
+    pub fn options(&self) -> Result<load::Options, Error> {
+        Ok(load::Options {
+            target: self.server.target()?,
+            connections: self.connections,
+            requests: self.requests,
+            duration: self.seconds,
+            keys: self.keys,
+            value_bytes: self.value_bytes.clone(),
+            get_percent: self.get_percent,
+            fill: self.fill,
+            multiget: self.multiget,
+            pipeline: self.pipeline,
+            exptime_seconds: self.exptime,
+            server_pid: self.server_pid,
+            seed: self.seed,
+        })
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || "give a number of seconds above 0, such as 5 or 0.5".to_owned();
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(wrong)
+}
+
+fn value_bytes(text: &str) -> Result<RangeInclusive<usize>, String> {
+    parse_value_bytes(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        ToolFlags::command().debug_assert();
+    }
+
+    #[test]
+    fn check_config_leaves_the_daemons_options_alone() {
+        let words = ["tool", "check-config", "-m", "64", "--print-config", "-h"];
+        let Command::CheckConfig { options } = ToolFlags::parse_from(words).command else {
+            panic!("another subcommand");
+        };
+        assert_eq!(options, ["-m", "64", "--print-config", "-h"]);
+    }
+
+    #[test]
+    fn load_takes_its_defaults_from_the_tool() {
+        let Command::Load(flags) = ToolFlags::parse_from(["tool", "load"]).command else {
+            panic!("another subcommand");
+        };
+        let target = "127.0.0.1:11211".parse().unwrap();
+        let (given, defaults) = (flags.options().unwrap(), load::Options::new(target));
+        assert_eq!(format!("{given:?}"), format!("{defaults:?}"));
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["0", "-1", "x", "nan", "1e300"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The background thread: what has to happen though no client asks for it.
+//!
+//! Once a second it frees what has expired or was flushed. One thread, one wake-up a second, off the
+//! path of every request.
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Engine;
+use crate::clock::{Clock, Now};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The running thread; ends when dropped.
+pub struct Housekeeper {
+    stop: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// One round of housekeeping.
+    pub fn housekeep(&self, now: Now) {
+        self.store.housekeep(now.seconds);
+    }
+}
+
+impl Housekeeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Those of starting a thread.
+    pub fn start(engine: Arc<Engine>) -> std::io::Result<Housekeeper> {
+        let (stop, stopped) = sync_channel(0);
+        let rounds = move || {
+            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                engine.housekeep(Clock::System.now());
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("housekeeping".to_owned())
+            .spawn(rounds)?;
+        Ok(Housekeeper {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Housekeeper {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in it has been reported already.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What all connection buffers together may take.
+//!
+//! An idle connection owns no buffer; one that waits, for the rest of a request or for its peer to
+//! read, takes what it keeps from here and gives it back. When the budget runs out it is the large
+//! and late ones that are refused: half of it is for anything, three quarters for what is at most
+//! [`MEDIUM_BYTES`], all of it for command lines and short replies. Values that a slow peer has not
+//! read may besides stay where they are in the store, up to a limit of their own.
+//!
+//! Invariant: what was taken is given back when its [`Share`] is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A command line, or replies without values.
+const SMALL_BYTES: usize = 4 << 10;
+
+/// A token with its request, in each of its forms.
+const MEDIUM_BYTES: usize = 32 << 10;
+
+/// A bounded number of bytes that connections share.
+#[derive(Debug)]
+pub struct Budget {
+    total: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of `total` bytes.
+    pub fn new(total: usize) -> Arc<Budget> {
+        Arc::new(Budget {
+            total,
+            used: AtomicUsize::new(0),
+        })
+    }
+
+    /// Bytes taken at the moment.
+    pub fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+
+    /// Up to where an amount of this size may fill the budget.
+    fn limit_for(&self, bytes: usize) -> usize {
+        match bytes {
+            ..=SMALL_BYTES => self.total,
+            ..=MEDIUM_BYTES => self.total / 4 * 3,
+            _ => self.total / 2,
+        }
+    }
+
+    fn try_take(&self, bytes: usize) -> bool {
+        let limit = self.limit_for(bytes);
+        let take = |used: usize| used.checked_add(bytes).filter(|&used| used <= limit);
+        // Relaxed: a count that orders nothing.
+        self.used.fetch_update(Relaxed, Relaxed, take).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// What one connection has taken.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Nothing yet.
+    pub fn new(budget: &Arc<Budget>) -> Share {
+        Share {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        }
+    }
+
+    /// Makes the share exactly `bytes`; says whether there was room, and leaves it alone if not.
+    pub fn resize(&mut self, bytes: usize) -> bool {
+        if bytes > self.bytes && !self.budget.try_take(bytes - self.bytes) {
+            return false;
+        }
+        if bytes < self.bytes {
+            self.budget.give_back(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_amounts_leave_room_for_small_ones() {
+        let budget = Budget::new(1 << 20);
+        let mut large = Share::new(&budget);
+        assert!(!large.resize(600 << 10));
+        assert!(large.resize(512 << 10));
+        let mut medium = Share::new(&budget);
+        assert!(medium.resize(20 << 10));
+        let mut refused = Share::new(&budget);
+        assert!(!refused.resize(100 << 10) && refused.resize(4 << 10));
+        assert_eq!(budget.used(), (512 + 20 + 4) << 10);
+        drop((large, medium, refused));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn the_budget_is_never_exceeded() {
+        let budget = Budget::new(64 << 10);
+        let shares: Vec<Share> = std::iter::repeat_with(|| Share::new(&budget))
+            .map_while(|mut share| share.resize(4 << 10).then_some(share))
+            .collect();
+        assert_eq!(shares.len(), 16);
+        assert_eq!(budget.used(), 64 << 10);
+    }
+}

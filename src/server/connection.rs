@@ -1,0 +1,304 @@
+//! One client connection: its socket, its session, and what is kept between two reads.
+//!
+//! A turn of a connection is one poll: read what has arrived into the thread's buffer, let the
+//! [`Session`] execute it, send the replies. In the common case all of that happens at once, one
+//! `recv` and one `send`, and the connection ends the turn owning no buffer. Only what is in the
+//! middle of something (a request half received, replies that the peer has not taken) is copied into
+//! buffers of the connection's own, within the [`Budget`](super::budget::Budget).
+//!
+//! Invariants:
+//! - the server never closes an idle connection: keystonemiddleware takes a closed connection for a
+//!   dead server and does without its cache for 300 s (`memcache_pool_dead_retry`);
+//! - after `-R` commands in a row others have their turn;
+//! - a value in the store is referred to no longer than one send, or, where the budget has no room
+//!   for it, within the bound for held values.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::budget::Share;
+use super::output::Output;
+use super::session::{Session, Step, Turn};
+use super::worker::Worker;
+use crate::clock::{Clock, Now};
+use crate::stats::connections;
+use crate::store::ItemRef;
+
+/// What one `recv` takes at most.
+const READ_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// The buffers that all connections of a worker use during their turns.
+    static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers {
+        input: vec![0; READ_BYTES],
+        output: Vec::with_capacity(READ_BYTES),
+    });
+}
+
+struct Buffers {
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+/// How a turn ended.
+enum Ended {
+    /// Others go first; there is more to do.
+    Yielded,
+    /// The conversation is over.
+    Closed,
+}
+
+/// Serves a connection until it ends. Errors of the socket end it; they are the peer's business.
+pub async fn serve<S>(stream: S, worker: Arc<Worker>, info: Arc<connections::Connection>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut connection = Connection::new(stream, &worker, &info);
+    loop {
+        match std::future::poll_fn(|context| connection.poll_turns(context)).await {
+            Ok(Ended::Yielded) => {
+                worker.counters.conn_yields.add(1);
+                tokio::task::yield_now().await;
+            }
+            Ok(Ended::Closed) | Err(_) => return,
+        }
+    }
+}
+
+struct Connection<'c, S> {
+    stream: S,
+    worker: &'c Worker,
+    info: &'c connections::Connection,
+    session: Session<'c>,
+    /// Input that has been read and not executed.
+    input: Vec<u8>,
+    /// Whether the session can go on with it without more.
+    input_ready: bool,
+    /// Replies that the socket has not taken.
+    unsent: Option<Box<Output<ItemRef<'c>>>>,
+    /// The session is over once they are sent.
+    closing: bool,
+    buffered: Share,
+    held: Share,
+    busy: bool,
+}
+
+impl<'c, S> Connection<'c, S> {
+    fn new(stream: S, worker: &'c Worker, info: &'c connections::Connection) -> Connection<'c, S> {
+        Connection {
+            stream,
+            worker,
+            info,
+            session: Session::new(&worker.engine),
+            input: Vec::new(),
+            input_ready: false,
+            unsent: None,
+            closing: false,
+            buffered: Share::new(&worker.buffers),
+            held: Share::new(&worker.held),
+            busy: false,
+        }
+    }
+
+    /// Tells the worker whether something is begun that a stopping server should finish.
+    fn note_busy(&mut self) {
+        let busy = !self.input.is_empty() || self.unsent.is_some() || !self.session.is_idle();
+        if busy != self.busy {
+            self.busy = busy;
+            let change = if busy { 1 } else { usize::MAX };
+            self.worker.busy.fetch_add(change, Relaxed);
+        }
+    }
+}
+
+impl<S> Drop for Connection<'_, S> {
+    fn drop(&mut self) {
+        if self.busy {
+            self.worker.busy.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
+    fn poll_turns(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Ended>> {
+        loop {
+            ready!(self.poll_send_rest(context))?;
+            if self.closing {
+                return Poll::Ready(Ok(Ended::Closed));
+            }
+            let ended = BUFFERS.with_borrow_mut(|buffers| self.poll_turn(buffers, context));
+            self.note_busy();
+            if let Some(ended) = ready!(ended)? {
+                return Poll::Ready(Ok(ended));
+            }
+        }
+    }
+
+    /// Sends what an earlier turn has left.
+    fn poll_send_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(unsent) = &mut self.unsent {
+            let count = |bytes| self.worker.counters.bytes_written.add(bytes as u64);
+            ready!(unsent.poll_send(&mut self.stream, context, count))?;
+            self.unsent = None;
+            self.held.resize(0);
+            self.charge(0);
+            self.note_busy();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads, unless there is input to go on with, and executes it.
+    fn poll_turn(
+        &mut self,
+        buffers: &mut Buffers,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Ended>>> {
+        let mut read = 0;
+        if !self.input_ready {
+            read = ready!(self.poll_read(&mut buffers.input, context))?;
+            if read == 0 {
+                return Poll::Ready(Ok(Some(Ended::Closed)));
+            }
+        }
+        let now = Clock::System.now();
+        self.info.last_command.store(now.seconds, Relaxed);
+        let output = Output::with_buffer(std::mem::take(&mut buffers.output));
+        let own = !self.input.is_empty();
+        if own {
+            self.input.extend_from_slice(&buffers.input[..read]);
+            let input = std::mem::take(&mut self.input);
+            self.execute(&input, output, now, buffers, context)
+        } else {
+            let input = std::mem::take(&mut buffers.input);
+            let ended = self.execute(&input[..read], output, now, buffers, context);
+            buffers.input = input;
+            ended
+        }
+    }
+
+    fn poll_read(&mut self, into: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(into);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        let read = buffer.filled().len();
+        self.worker.counters.bytes_read.add(read as u64);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Executes `input` as far as it goes, sending in between where the output is full, and keeps
+    /// what is left of both.
+    fn execute(
+        &mut self,
+        input: &[u8],
+        mut output: Output<ItemRef<'c>>,
+        now: Now,
+        buffers: &mut Buffers,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Ended>>> {
+        let mut commands_left = self.worker.requests_per_event;
+        let mut consumed = 0;
+        let (step, sent) = loop {
+            let mut turn = Turn {
+                output: &mut output,
+                counters: &self.worker.counters,
+                now,
+                commands_left: &mut commands_left,
+            };
+            let (done, mut step) = self.session.advance(&input[consumed..], &mut turn);
+            consumed += done;
+            if let Step::Read { wanted } = step
+                && !self.charge(wanted.max(input.len() - consumed))
+            {
+                let (done, refused) = self
+                    .session
+                    .refuse_for_memory(&input[consumed..], &mut turn);
+                consumed += done;
+                self.worker
+                    .counters
+                    .closed_for_memory
+                    .add((refused == Step::Close).into());
+                step = refused;
+            }
+            if step == Step::Yield {
+                break (step, false);
+            }
+            let count = |bytes| self.worker.counters.bytes_written.add(bytes as u64);
+            let sent = output
+                .poll_send(&mut self.stream, context, count)?
+                .is_ready();
+            if step != Step::Send || !sent {
+                break (step, sent);
+            }
+        };
+        self.closing = step == Step::Close;
+        self.input_ready = matches!(step, Step::Send | Step::Yield);
+        self.keep_input(&input[consumed..], step)?;
+        self.keep_output(output, sent, buffers)?;
+        Poll::Ready(Ok((step == Step::Yield).then_some(Ended::Yielded)))
+    }
+
+    /// Keeps input for the next turn, with room for what it is known to want.
+    fn keep_input(&mut self, rest: &[u8], step: Step) -> io::Result<()> {
+        self.input = Vec::new();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let wanted = match step {
+            Step::Read { wanted } => wanted,
+            _ => 0,
+        };
+        let bytes = wanted.max(rest.len());
+        if !self.charge(bytes) {
+            return Err(self.out_of_memory());
+        }
+        self.input.reserve_exact(bytes);
+        self.input.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Keeps replies for when the socket takes them, in a buffer of their own size; a large value
+    /// stays in the store only if the budget has no room for it.
+    fn keep_output(
+        &mut self,
+        output: Output<ItemRef<'c>>,
+        sent: bool,
+        buffers: &mut Buffers,
+    ) -> io::Result<()> {
+        if sent || output.unsent() == 0 {
+            self.charge(0);
+            buffers.output = output.into_buffer();
+            return Ok(());
+        }
+        if self.charge(output.unsent()) {
+            self.unsent = Some(Box::new(output.copy_unsent()));
+            buffers.output = output.into_buffer();
+        } else if output.held_bytes() > 0
+            && self.charge(output.buffer_bytes())
+            && self.held.resize(output.held_bytes())
+        {
+            self.unsent = Some(Box::new(output));
+        } else {
+            return Err(self.out_of_memory());
+        }
+        Ok(())
+    }
+
+    /// Makes this connection's share of the budget what it keeps plus `more`.
+    fn charge(&mut self, more: usize) -> bool {
+        let unsent = self
+            .unsent
+            .as_ref()
+            .map_or(0, |unsent| unsent.buffer_bytes());
+        self.buffered.resize(self.input.capacity() + unsent + more)
+    }
+
+    fn out_of_memory(&self) -> io::Error {
+        self.worker.counters.closed_for_memory.add(1);
+        io::ErrorKind::OutOfMemory.into()
+    }
+}

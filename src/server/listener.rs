@@ -1,0 +1,302 @@
+//! Listening sockets: bound all or none, accepted from in the main thread.
+//!
+//! [`Listener::bind_tcp`] runs before root is dropped, [`Listener::bind_unix`] after, so that the
+//! socket file belongs to the user that serves it. [`accept_loop`] hands each connection to the next
+//! worker in turn.
+//!
+//! Invariants:
+//! - above `-c` connections a new one is told so and closed, as memcached does;
+//! - running out of descriptors or memory pauses accepting; it neither spins nor ends the server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::worker::WorkerThread;
+use super::{StartError, UnixSocket, connection};
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::stats::connections;
+
+/// How long accepting pauses when there are no descriptors or memory left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound socket, and how `stats conns` names it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    name: Arc<str>,
+    is_unix: bool,
+    /// The file to remove at the end.
+    path: Option<PathBuf>,
+}
+
+impl Listener {
+    /// Binds a TCP address and listens on it.
+    ///
+    /// # Errors
+    /// Those of the socket calls.
+    pub fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&SockAddr::from(address))?;
+        socket.listen(backlog)?;
+        socket.set_nonblocking(true)?;
+        let local = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(Listener {
+            socket: socket.into(),
+            name: format!("tcp:{local}").into(),
+            is_unix: false,
+            path: None,
+        })
+    }
+
+    /// Binds a unix socket and listens on it. A socket file that nobody listens on any more is
+    /// replaced; anything else at that path is left alone.
+    ///
+    /// # Errors
+    /// Those of the socket calls; `AddrInUse` if a server listens there, `AlreadyExists` if the
+    /// path is no socket.
+    pub fn bind_unix(options: &UnixSocket, backlog: i32) -> io::Result<Listener> {
+        let path = options.path.as_path();
+        remove_dead_socket(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let address = SockAddr::unix(path)?;
+        // Nobody may connect before the mode is what was asked for.
+        let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o777));
+        let bound = socket.bind(&address);
+        rustix::process::umask(mask);
+        bound?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(options.mode))?;
+        socket.listen(backlog)?;
+        socket.set_nonblocking(true)?;
+        Ok(Listener {
+            socket: socket.into(),
+            name: format!("unix:{}", path.display()).into(),
+            is_unix: true,
+            path: Some(path.to_owned()),
+        })
+    }
+
+    /// The address, as `tcp:127.0.0.1:11211` or `unix:/path`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The socket's file, for removing it at the end.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+}
+
+fn remove_dead_socket(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        Err(error) => Err(error),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// Where accepted connections go.
+#[derive(Debug)]
+pub struct Acceptor {
+    engine: Arc<Engine>,
+    workers: Vec<WorkerThread>,
+    next: AtomicUsize,
+    connections_max: u64,
+}
+
+impl Acceptor {
+    /// Hands connections to these workers, up to `connections_max` at once.
+    pub fn new(
+        engine: Arc<Engine>,
+        workers: Vec<WorkerThread>,
+        connections_max: usize,
+    ) -> Acceptor {
+        Acceptor {
+            engine,
+            workers,
+            next: AtomicUsize::new(0),
+            connections_max: connections_max as u64,
+        }
+    }
+
+    /// Waits for the workers to end.
+    pub fn join(self) {
+        self.workers.into_iter().for_each(WorkerThread::join);
+    }
+
+    fn hand_over(&self, peer: String, local: &Arc<str>, socket: Accepted) {
+        let number = self.next.fetch_add(1, Relaxed) % self.workers.len();
+        let target = &self.workers[number];
+        let info = Arc::new(connections::Connection {
+            peer: peer.into_boxed_str(),
+            local: Arc::clone(local),
+            last_command: AtomicU32::new(Clock::System.now().seconds),
+        });
+        let guard = Registered::new(&self.engine, &info);
+        let worker = Arc::clone(&target.worker);
+        match socket {
+            Accepted::Tcp(stream) => drop(target.runtime.spawn(async move {
+                let _guard = guard;
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    connection::serve(stream, worker, info).await;
+                }
+            })),
+            Accepted::Unix(stream) => drop(target.runtime.spawn(async move {
+                let _guard = guard;
+                if let Ok(stream) = UnixStream::from_std(stream) {
+                    connection::serve(stream, worker, info).await;
+                }
+            })),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.engine.stats().server.curr_connections.load(Relaxed) >= self.connections_max
+    }
+
+    fn reject(&self, mut socket: Accepted) {
+        self.engine
+            .stats()
+            .server
+            .rejected_connections
+            .fetch_add(1, Relaxed);
+        socket.say(b"ERROR Too many open connections\r\n");
+    }
+
+    async fn pause(&self, name: &str, error: &io::Error) {
+        tracing::warn!(listener = name, %error, "accepting pauses: raise the limit of open files or lower -c");
+        let server = &self.engine.stats().server;
+        server.listen_disabled_num.fetch_add(1, Relaxed);
+        tokio::time::sleep(PAUSE).await;
+        server
+            .time_in_listen_disabled_us
+            .fetch_add(PAUSE.as_micros() as u64, Relaxed);
+    }
+}
+
+/// An accepted socket, belonging to no runtime yet.
+enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Accepted {
+    /// Writes a line if the socket takes it at once.
+    fn say(&mut self, line: &[u8]) {
+        use std::io::Write;
+        // A peer that is turned away and does not even listen loses nothing more.
+        let _ = match self {
+            Accepted::Tcp(stream) => stream.write(line),
+            Accepted::Unix(stream) => stream.write(line),
+        };
+    }
+}
+
+/// A connection in the register and in the count, until it is dropped.
+struct Registered {
+    engine: Arc<Engine>,
+    number: u64,
+}
+
+impl Registered {
+    fn new(engine: &Arc<Engine>, info: &Arc<connections::Connection>) -> Registered {
+        let stats = engine.stats();
+        stats.server.curr_connections.fetch_add(1, Relaxed);
+        stats.server.total_connections.fetch_add(1, Relaxed);
+        Registered {
+            number: stats.connections.enter(Arc::clone(info)),
+            engine: Arc::clone(engine),
+        }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let stats = self.engine.stats();
+        stats.connections.leave(self.number);
+        stats.server.curr_connections.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Accepts from one listener until its future is dropped.
+///
+/// # Errors
+/// If the socket cannot be used at all.
+pub async fn accept_loop(listener: Listener, acceptor: Arc<Acceptor>) -> Result<(), StartError> {
+    let source =
+        Source::new(&listener).map_err(|error| StartError::socket(&listener.name, error))?;
+    loop {
+        match source.accept(&listener.name).await {
+            Ok((socket, _)) if acceptor.is_full() => acceptor.reject(socket),
+            Ok((socket, peer)) => acceptor.hand_over(peer, &listener.name, socket),
+            Err(error) if is_exhaustion(&error) => acceptor.pause(&listener.name, &error).await,
+            // The peer went away between its handshake and ours.
+            Err(_) => {}
+        }
+    }
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .contains(&errno.unwrap_or(Errno::INTR))
+}
+
+enum Source {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Source {
+    fn new(listener: &Listener) -> io::Result<Source> {
+        let socket = listener.socket.try_clone()?;
+        Ok(if listener.is_unix {
+            Source::Unix(UnixListener::from_std(socket.into())?)
+        } else {
+            Source::Tcp(TcpListener::from_std(socket.into())?)
+        })
+    }
+
+    async fn accept(&self, name: &str) -> io::Result<(Accepted, String)> {
+        match self {
+            Source::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let stream = Socket::from(stream.into_std()?);
+                stream.set_tcp_nodelay(true)?;
+                stream.set_tcp_keepalive(&TcpKeepalive::new())?;
+                Ok((Accepted::Tcp(stream.into()), format!("tcp:{peer}")))
+            }
+            Source::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Accepted::Unix(stream.into_std()?), name.to_owned()))
+            }
+        }
+    }
+}

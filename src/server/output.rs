@@ -1,0 +1,240 @@
+//! Replies on their way out.
+//!
+//! The encoder writes into an [`Output`]; small values are copied behind their line, so that a batch
+//! of replies is one contiguous buffer and one `send`. A large value stays in the store and goes out
+//! by reference between the bytes before and behind it, in one vectored `send`; what the kernel does
+//! not take at once is copied where the budget allows it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
+use crate::protocol::reply::{ReplySink, Value};
+
+/// Values up to this are copied into the buffer.
+const COPIED_BYTES_MAX: usize = 32 << 10;
+
+/// A connection whose unsent replies exceed this decodes no further request.
+pub const UNSENT_BYTES_MAX: usize = 64 << 10;
+
+/// Slices that one `send` takes.
+const SLICES_MAX: usize = 32;
+
+/// Bytes, and at most one value among them that lies in the store.
+#[derive(Debug)]
+pub struct Output<V> {
+    bytes: Vec<u8>,
+    /// How much of everything has been sent.
+    sent: usize,
+    value: Option<Held<V>>,
+}
+
+#[derive(Debug)]
+struct Held<V> {
+    value: V,
+    /// Bytes that go out before it.
+    at: usize,
+}
+
+impl<V: Value> Output<V> {
+    /// An empty output that writes into `buffer`.
+    pub fn with_buffer(mut buffer: Vec<u8>) -> Output<V> {
+        buffer.clear();
+        Output {
+            bytes: buffer,
+            sent: 0,
+            value: None,
+        }
+    }
+
+    /// The buffer, for use by another output.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Whether enough is waiting to be sent before anything more is decoded.
+    pub fn is_full(&self) -> bool {
+        self.value.is_some() || self.bytes.len() >= UNSENT_BYTES_MAX
+    }
+
+    /// Bytes that have not been sent.
+    pub fn unsent(&self) -> usize {
+        self.bytes.len() + self.value.as_ref().map_or(0, |held| held.value.len()) - self.sent
+    }
+
+    /// Bytes that its own buffer takes.
+    pub fn buffer_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Bytes of the value that lies in the store.
+    pub fn held_bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, |held| held.value.len())
+    }
+
+    /// Sends as much as the socket takes; ready when all is sent. Gives the bytes sent to `count`.
+    ///
+    /// # Errors
+    /// Those of the socket; `WriteZero` where it takes nothing.
+    pub fn poll_send<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+        mut count: impl FnMut(usize),
+    ) -> Poll<io::Result<()>> {
+        while self.unsent() > 0 {
+            let sent = ready!(self.poll_send_once(stream, context))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += sent;
+            count(sent);
+        }
+        self.bytes.clear();
+        self.sent = 0;
+        self.value = None;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_send_once<S: AsyncWrite + Unpin>(
+        &self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(stream);
+        if self.value.is_none() {
+            return stream.poll_write(context, &self.bytes[self.sent..]);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut used = 0;
+        self.each_unsent(|piece| {
+            if used < SLICES_MAX {
+                slices[used] = IoSlice::new(piece);
+                used += 1;
+            }
+        });
+        stream.poll_write_vectored(context, &slices[..used])
+    }
+
+    /// Hands on what is unsent, piece by piece.
+    fn each_unsent<'a>(&'a self, mut take: impl FnMut(&'a [u8])) {
+        let mut skip = self.sent;
+        let mut part = |bytes: &'a [u8]| {
+            let skipped = skip.min(bytes.len());
+            skip -= skipped;
+            if skipped < bytes.len() {
+                take(&bytes[skipped..]);
+            }
+        };
+        let Some(held) = &self.value else {
+            return part(&self.bytes);
+        };
+        part(&self.bytes[..held.at]);
+        let mut offset = 0;
+        while offset < held.value.len() {
+            let piece = held.value.piece(offset);
+            part(piece);
+            offset += piece.len();
+        }
+        part(&self.bytes[held.at..]);
+    }
+
+    /// What is unsent, in a buffer of its own of just that size; the value in the store is let go.
+    pub fn copy_unsent(&self) -> Output<V> {
+        let mut bytes = Vec::with_capacity(self.unsent());
+        self.each_unsent(|piece| bytes.extend_from_slice(piece));
+        Output {
+            bytes,
+            sent: 0,
+            value: None,
+        }
+    }
+}
+
+impl<V: Value> ReplySink<V> for Output<V> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn value(&mut self, value: V) {
+        if value.len() > COPIED_BYTES_MAX && self.value.is_none() {
+            self.value = Some(Held {
+                value,
+                at: self.bytes.len(),
+            });
+        } else {
+            value.pieces_from(0, |piece| self.bytes.extend_from_slice(piece));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    /// A socket that takes a few bytes at a time, and then none for a while.
+    struct Narrow {
+        taken: Vec<u8>,
+        turn: usize,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.turn += 1;
+            if self.turn.is_multiple_of(3) {
+                return Poll::Pending;
+            }
+            let count = bytes.len().min(7_001);
+            self.taken.extend_from_slice(&bytes[..count]);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn send_all(output: &mut Output<&[u8]>, copy: bool) -> Vec<u8> {
+        let mut narrow = Narrow {
+            taken: Vec::new(),
+            turn: 0,
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        while output
+            .poll_send(&mut narrow, &mut context, |_| ())
+            .is_pending()
+        {
+            if copy {
+                *output = output.copy_unsent();
+                assert_eq!(output.buffer_bytes(), output.unsent());
+            }
+        }
+        narrow.taken
+    }
+
+    #[test]
+    fn a_large_value_goes_out_between_its_line_and_its_end_however_it_is_cut() {
+        let value: Vec<u8> = (0..100_000u32).map(|number| number as u8).collect();
+        for copy in [false, true] {
+            let mut output = Output::with_buffer(Vec::new());
+            output.bytes(b"VALUE k 0 100000\r\n");
+            output.value(value.as_slice());
+            output.bytes(b"\r\nEND\r\n");
+            assert!(output.is_full());
+            let expected = [b"VALUE k 0 100000\r\n", value.as_slice(), b"\r\nEND\r\n"].concat();
+            assert_eq!(send_all(&mut output, copy), expected);
+            assert_eq!(output.unsent(), 0);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! One client's conversation without its socket: bytes in, replies out.
+//!
+//! `connection` gives it what it has read and sends what it says; tests and fuzzers do the same
+//! without a socket. Between two calls a session remembers only what is in the middle of something:
+//! a multiget's rest, bytes to skip, a large value that is still arriving.
+//!
+//! Invariants:
+//! - the same bytes in other pieces give the same replies in the same order;
+//! - nothing is decoded while [`UNSENT_BYTES_MAX`](super::output::UNSENT_BYTES_MAX) bytes of replies
+//!   wait, so a peer that does not read stops being served.
+
+use crate::clock::Now;
+use crate::engine::{Begin, Engine};
+use crate::protocol::classic::Classic;
+use crate::protocol::command::{
+    Bad, Data, Decoded, Envelope, Exptime, Key, Mode, Recovery, Request, Store, Upload,
+};
+use crate::protocol::error::Error;
+use crate::protocol::reply::Reply;
+use crate::server::output::Output;
+use crate::stats::Counters;
+use crate::store::{self, ItemRef};
+
+/// What the connection has to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Send everything, then read. The buffer has to hold at least this many bytes to go on; 0 where
+    /// that is not known.
+    Read {
+        /// Bytes, those at hand included.
+        wanted: usize,
+    },
+    /// Send everything, then call again with the same input.
+    Send,
+    /// Let others have their turn, then call again with the same input.
+    Yield,
+    /// Send everything and close.
+    Close,
+}
+
+/// A conversation in the classic text protocol.
+pub struct Session<'e> {
+    engine: &'e Engine,
+    codec: Classic,
+    /// Bytes still to come that nobody wants.
+    skip: u64,
+    incoming: Option<Box<Incoming<'e>>>,
+}
+
+/// A large value that is being written as it arrives.
+struct Incoming<'e> {
+    upload: store::Upload<'e>,
+    key: Box<[u8]>,
+    mode: Mode,
+    client_flags: u32,
+    exptime: Exptime,
+    envelope: Envelope,
+}
+
+/// What a session works with during one call.
+pub struct Turn<'t, 'e> {
+    /// Where replies go.
+    pub output: &'t mut Output<ItemRef<'e>>,
+    /// Where it counts.
+    pub counters: &'t Counters,
+    /// The time of all commands of this call.
+    pub now: Now,
+    /// Commands that may still be executed before others have their turn.
+    pub commands_left: &'t mut u32,
+}
+
+impl<'e> Session<'e> {
+    /// A conversation that has not begun.
+    pub fn new(engine: &'e Engine) -> Session<'e> {
+        Session {
+            engine,
+            codec: Classic::default(),
+            skip: 0,
+            incoming: None,
+        }
+    }
+
+    /// Whether it is between two requests, with nothing begun.
+    pub fn is_idle(&self) -> bool {
+        self.skip == 0 && self.incoming.is_none() && !self.codec.in_run()
+    }
+
+    /// Executes what is complete in `input`. Gives how many bytes of it are done with, and what to
+    /// do next.
+    pub fn advance(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> (usize, Step) {
+        let mut consumed = 0;
+        loop {
+            consumed += self.skip_in(&input[consumed..]);
+            let rest = &input[consumed..];
+            if self.incoming.is_some() {
+                consumed += self.take_in(rest, turn);
+                if self.incoming.is_some() {
+                    return (consumed, Step::Read { wanted: 0 });
+                }
+                continue;
+            }
+            if rest.is_empty() {
+                return (consumed, Step::Read { wanted: 0 });
+            }
+            if turn.output.is_full() {
+                return (consumed, Step::Send);
+            }
+            if *turn.commands_left == 0 {
+                return (consumed, Step::Yield);
+            }
+            match self.decode(rest, turn) {
+                Next::Consumed(bytes) => consumed += bytes,
+                Next::Stop(step) => return (consumed, step),
+            }
+        }
+    }
+
+    /// Refuses the request at the front of `input`, for which no buffer can be had.
+    pub fn refuse_for_memory(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> (usize, Step) {
+        match self.codec.decode(input) {
+            Decoded::NeedBody(upload) => {
+                let error = self
+                    .engine
+                    .refuse_for_memory(&upload.store, turn.counters, turn.now);
+                (self.refuse(&upload, error, turn), Step::Send)
+            }
+            _ => {
+                Classic::encode_error(Error::RequestTooLarge, turn.output);
+                (input.len(), Step::Close)
+            }
+        }
+    }
+
+    fn decode(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> Next {
+        match self.codec.decode(input) {
+            Decoded::Request(request) => self.execute(&request, turn),
+            Decoded::NeedMore => Next::Stop(Step::Read { wanted: 0 }),
+            Decoded::NeedBody(upload) => self.begin(&upload, turn),
+            Decoded::Bad(bad) => self.recover(bad, turn),
+        }
+    }
+
+    fn execute(&mut self, request: &Request<'_>, turn: &mut Turn<'_, 'e>) -> Next {
+        *turn.commands_left -= 1;
+        let reply = self
+            .engine
+            .execute(&request.command, turn.counters, turn.now);
+        let closes = matches!(reply, Reply::Close);
+        Classic::encode(&request.envelope, reply, turn.output);
+        if closes {
+            return Next::Stop(Step::Close);
+        }
+        Next::Consumed(request.consumed)
+    }
+
+    fn begin(&mut self, upload: &Upload<'_>, turn: &mut Turn<'_, 'e>) -> Next {
+        let value_bytes = upload.value_bytes as usize;
+        match self
+            .engine
+            .begin_store(&upload.store, value_bytes, turn.counters, turn.now)
+        {
+            Begin::Buffer => Next::Stop(Step::Read {
+                wanted: upload.header_bytes + value_bytes + 2,
+            }),
+            Begin::Stream(stream) => {
+                *turn.commands_left -= 1;
+                self.incoming = Some(Box::new(Incoming::new(stream, upload)));
+                Next::Consumed(upload.header_bytes)
+            }
+            Begin::Refuse(error) => Next::Consumed(self.refuse(upload, error, turn)),
+        }
+    }
+
+    /// Answers a storage command with an error and skips its data block; gives its line's length.
+    fn refuse(&mut self, upload: &Upload<'_>, error: Error, turn: &mut Turn<'_, 'e>) -> usize {
+        if !upload.envelope.noreply {
+            Classic::encode_error(error, turn.output);
+        }
+        self.skip = u64::from(upload.value_bytes) + 2;
+        upload.header_bytes
+    }
+
+    fn recover(&mut self, bad: Bad, turn: &mut Turn<'_, 'e>) -> Next {
+        *turn.commands_left -= 1;
+        if let Some(error) = bad.reply {
+            Classic::encode_error(error, turn.output);
+        }
+        match bad.recovery {
+            Recovery::Skip(bytes) => {
+                self.skip = bytes;
+                Next::Consumed(0)
+            }
+            Recovery::Close => Next::Stop(Step::Close),
+        }
+    }
+
+    fn skip_in(&mut self, input: &[u8]) -> usize {
+        let skipped = self.skip.min(input.len() as u64);
+        self.skip -= skipped;
+        skipped as usize
+    }
+
+    /// Writes what has arrived of a large value, and answers once its line end is there too. Gives
+    /// the bytes that are done with.
+    fn take_in(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> usize {
+        let Some(mut incoming) = self.incoming.take() else {
+            return 0;
+        };
+        let taken = incoming.upload.missing().min(input.len());
+        incoming.upload.write(&input[..taken]);
+        let Some(end) = input.get(taken..taken + 2) else {
+            self.incoming = Some(incoming);
+            return taken;
+        };
+        if end == b"\r\n" {
+            self.finish(*incoming, turn);
+        } else if !incoming.envelope.noreply {
+            Classic::encode_error(Error::BadDataChunk, turn.output);
+        }
+        taken + 2
+    }
+
+    fn finish(&mut self, incoming: Incoming<'e>, turn: &mut Turn<'_, 'e>) {
+        let store = Store {
+            mode: incoming.mode,
+            key: Key(&incoming.key),
+            client_flags: incoming.client_flags,
+            exptime: incoming.exptime,
+            value: Data(&[]),
+        };
+        let reply = self
+            .engine
+            .finish_store(incoming.upload, &store, turn.counters, turn.now);
+        Classic::encode(&incoming.envelope, reply, turn.output);
+    }
+}
+
+enum Next {
+    Consumed(usize),
+    Stop(Step),
+}
+
+impl<'e> Incoming<'e> {
+    fn new(stream: store::Upload<'e>, upload: &Upload<'_>) -> Incoming<'e> {
+        Incoming {
+            upload: stream,
+            key: upload.store.key.0.into(),
+            mode: upload.store.mode,
+            client_flags: upload.store.client_flags,
+            exptime: upload.store.exptime,
+            envelope: upload.envelope,
+        }
+    }
+}

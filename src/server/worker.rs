@@ -1,0 +1,96 @@
+//! Worker threads: each a current-thread runtime that serves its connections alone.
+//!
+//! The listener hands a new connection to the next worker in turn; from then on nothing of it crosses
+//! to another thread. An idle worker sleeps in its epoll without any timer.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::watch;
+
+use super::budget::Budget;
+use crate::engine::Engine;
+use crate::stats::Counters;
+
+/// How long a stopping server waits for requests that were begun.
+pub const STOP_WITHIN: Duration = Duration::from_secs(9);
+
+/// How often a stopping worker looks whether its connections are done.
+const STOP_CHECK: Duration = Duration::from_millis(5);
+
+/// What all connections of one worker share.
+#[derive(Debug)]
+pub struct Worker {
+    /// Where commands go.
+    pub engine: Arc<Engine>,
+    /// What this worker counts.
+    pub counters: Arc<Counters>,
+    /// What connection buffers may take, of all workers together.
+    pub buffers: Arc<Budget>,
+    /// What unsent values may keep in the store, of all workers together.
+    pub held: Arc<Budget>,
+    /// Commands of one connection in a row (`-R`).
+    pub requests_per_event: u32,
+    /// Connections in the middle of something.
+    pub busy: AtomicUsize,
+}
+
+/// A running worker, as the listener sees it.
+#[derive(Debug)]
+pub struct WorkerThread {
+    /// Its shared part.
+    pub worker: Arc<Worker>,
+    /// Where its tasks are spawned.
+    pub runtime: Handle,
+    thread: JoinHandle<()>,
+}
+
+impl WorkerThread {
+    /// Starts the thread; it ends once `stopping` becomes true and what was begun is finished.
+    ///
+    /// # Errors
+    /// Those of making a runtime or a thread.
+    pub fn start(
+        number: usize,
+        worker: Worker,
+        stopping: watch::Receiver<bool>,
+    ) -> std::io::Result<WorkerThread> {
+        let worker = Arc::new(worker);
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let own = Arc::clone(&worker);
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || runtime.block_on(until_done(&own, stopping)))?;
+        Ok(WorkerThread {
+            worker,
+            runtime: handle,
+            thread,
+        })
+    }
+
+    /// Waits until the thread has ended.
+    pub fn join(self) {
+        // A panic in it has been reported already.
+        let _ = self.thread.join();
+    }
+}
+
+async fn until_done(worker: &Worker, mut stopping: watch::Receiver<bool>) {
+    // An error means that the server is gone, which is as good as being told to stop.
+    let _ = stopping.wait_for(|&stopping| stopping).await;
+    let finished = async {
+        while worker.busy.load(Relaxed) > 0 {
+            tokio::time::sleep(STOP_CHECK).await;
+        }
+    };
+    // Whoever has not finished by then is cut off with the idle ones, when the runtime is dropped.
+    let _ = tokio::time::timeout(STOP_WITHIN, finished).await;
+}

@@ -1,0 +1,214 @@
+//! The `stats` command: memcached's names, with memcached's meanings, where they exist here.
+//!
+//! Made from sums by the engine when a client asks. prometheus/memcached_exporter reads it as a
+//! healthy memcached: the names that it cannot do without are there, slab classes are not, since
+//! there are none. Names of tokencached's own come last.
+//!
+//! Source: protocol.txt, "General-purpose statistics".
+
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+
+use super::{ServerCounters, Snapshot, Stats};
+use crate::clock::Now;
+use crate::protocol::MEMCACHED_VERSION;
+use crate::protocol::reply::Stat;
+use crate::store::{Cause, Store};
+
+/// What is not counted but set when the server starts.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The clock at the start.
+    pub started: Now,
+    /// `-c`
+    pub connections_max: usize,
+    /// `-t`
+    pub threads: usize,
+}
+
+/// `stats`: process, connections, commands, items.
+pub fn general(stats: &Stats, store: &Store, process: &Process, now: Now) -> Vec<Stat> {
+    let mut lines = Vec::with_capacity(80);
+    process_lines(&mut lines, process, now);
+    connection_lines(&mut lines, &stats.server, process);
+    command_lines(&mut lines, &stats.snapshot());
+    listener_lines(&mut lines, stats, process);
+    item_lines(&mut lines, store);
+    lines
+}
+
+fn process_lines(lines: &mut Vec<Stat>, process: &Process, now: Now) {
+    let (user, system) = cpu_times();
+    let uptime = now.seconds.saturating_sub(process.started.seconds);
+    lines.extend([
+        Stat::new("pid", std::process::id()),
+        Stat::new("uptime", uptime),
+        Stat::new("time", now.unix_seconds),
+        Stat::new("version", MEMCACHED_VERSION),
+        Stat::new("pointer_size", usize::BITS),
+        Stat::new("rusage_user", seconds(user)),
+        Stat::new("rusage_system", seconds(system)),
+    ]);
+}
+
+/// The CPU time that this process has used, user and system.
+fn cpu_times() -> (Duration, Duration) {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+        return (Duration::ZERO, Duration::ZERO);
+    };
+    let duration = |time: nix::sys::time::TimeVal| {
+        Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1_000)
+    };
+    (duration(usage.user_time()), duration(usage.system_time()))
+}
+
+/// `S.UUUUUU`, as memcached prints times.
+fn seconds(duration: Duration) -> String {
+    format!("{}.{:06}", duration.as_secs(), duration.subsec_micros())
+}
+
+fn connection_lines(lines: &mut Vec<Stat>, server: &ServerCounters, process: &Process) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let open = server.curr_connections.load(Relaxed);
+    lines.extend([
+        Stat::new("max_connections", process.connections_max),
+        Stat::new("curr_connections", open),
+        Stat::new("total_connections", server.total_connections.load(Relaxed)),
+        Stat::new(
+            "rejected_connections",
+            server.rejected_connections.load(Relaxed),
+        ),
+        Stat::new("connection_structures", open),
+    ]);
+}
+
+fn command_lines(lines: &mut Vec<Stat>, sums: &Snapshot) {
+    lines.extend([
+        Stat::new("cmd_get", sums.cmd_get),
+        Stat::new("cmd_set", sums.cmd_set),
+        Stat::new("cmd_flush", sums.cmd_flush),
+        Stat::new("cmd_touch", sums.cmd_touch),
+        Stat::new("cmd_meta", 0),
+        Stat::new("get_hits", sums.get_hits),
+        Stat::new("get_misses", sums.get_misses),
+        Stat::new("get_expired", sums.get_expired),
+        Stat::new("get_flushed", sums.get_flushed),
+        Stat::new("delete_misses", sums.delete_misses),
+        Stat::new("delete_hits", sums.delete_hits),
+        Stat::new("incr_misses", sums.incr_misses),
+        Stat::new("incr_hits", sums.incr_hits),
+        Stat::new("decr_misses", sums.decr_misses),
+        Stat::new("decr_hits", sums.decr_hits),
+        Stat::new("cas_misses", sums.cas_misses),
+        Stat::new("cas_hits", sums.cas_hits),
+        Stat::new("cas_badval", sums.cas_badval),
+        Stat::new("touch_hits", sums.touch_hits),
+        Stat::new("touch_misses", sums.touch_misses),
+        Stat::new("store_too_large", sums.store_too_large),
+        Stat::new("store_no_memory", sums.store_no_memory),
+        Stat::new("auth_cmds", 0),
+        Stat::new("auth_errors", 0),
+        Stat::new("bytes_read", sums.bytes_read),
+        Stat::new("bytes_written", sums.bytes_written),
+        Stat::new("conn_yields", sums.conn_yields),
+        Stat::new("closed_for_memory", sums.closed_for_memory),
+    ]);
+}
+
+fn listener_lines(lines: &mut Vec<Stat>, stats: &Stats, process: &Process) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let server = &stats.server;
+    lines.extend([
+        Stat::new("accepting_conns", 1),
+        Stat::new(
+            "listen_disabled_num",
+            server.listen_disabled_num.load(Relaxed),
+        ),
+        Stat::new(
+            "time_in_listen_disabled_us",
+            server.time_in_listen_disabled_us.load(Relaxed),
+        ),
+        Stat::new("threads", process.threads),
+        Stat::new("buffer_bytes", server.buffer_bytes.load(Relaxed)),
+    ]);
+}
+
+fn item_lines(lines: &mut Vec<Stat>, store: &Store) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let usage = store.usage();
+    let counters = store.counters();
+    lines.extend([
+        Stat::new("limit_maxbytes", usage.limit_bytes),
+        Stat::new("hash_bytes", usage.table_bytes),
+        Stat::new("bytes", usage.item_bytes),
+        Stat::new("curr_items", usage.items),
+        Stat::new("total_items", counters.stored.load(Relaxed)),
+        Stat::new(
+            "expired_unfetched",
+            counters.removed_unfetched(Cause::Expired),
+        ),
+        Stat::new(
+            "evicted_unfetched",
+            counters.removed_unfetched(Cause::Evicted),
+        ),
+        Stat::new("evictions", counters.removed(Cause::Evicted)),
+        Stat::new("reclaimed", counters.removed(Cause::Expired)),
+        Stat::new("total_malloced", usage.segment_bytes),
+        Stat::new("items_replaced", counters.removed(Cause::Replaced)),
+        Stat::new("items_flushed", counters.removed(Cause::Flushed)),
+        Stat::new("items_overwritten", counters.overwritten.load(Relaxed)),
+        Stat::new("items_moved", counters.moved.load(Relaxed)),
+        Stat::new("items_moved_bytes", counters.moved_bytes.load(Relaxed)),
+        Stat::new("ghost_returns", counters.returned.load(Relaxed)),
+        Stat::new("tokencached_version", env!("CARGO_PKG_VERSION")),
+    ]);
+}
+
+/// `stats slabs`: no class, and what memcached says of all classes together.
+pub fn slabs(store: &Store) -> Vec<Stat> {
+    vec![
+        Stat::new("active_slabs", 0),
+        Stat::new("total_malloced", store.usage().segment_bytes),
+    ]
+}
+
+/// `stats sizes`: memcached's histogram, which is off there too unless asked for.
+pub fn sizes() -> Vec<Stat> {
+    vec![Stat::new("sizes_status", "disabled")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::Options;
+
+    #[test]
+    fn every_line_is_a_name_and_one_word_and_no_name_comes_twice() {
+        let store = Store::new(&Options::default()).unwrap();
+        let now = Clock::manual().now();
+        let process = Process {
+            started: now,
+            connections_max: 4096,
+            threads: 4,
+        };
+        let lines = general(&Stats::default(), &store, &process, now);
+        let mut names = std::collections::HashSet::new();
+        for line in lines {
+            assert!(
+                !line.value.is_empty() && !line.value.contains(' '),
+                "{line:?}"
+            );
+            assert!(names.insert(line.name.clone()), "{} comes twice", line.name);
+        }
+        for mandatory in ["cmd_set", "cas_misses", "cas_hits", "cas_badval"] {
+            assert!(names.contains(mandatory));
+        }
+    }
+
+    #[test]
+    fn times_have_six_decimals() {
+        assert_eq!(seconds(Duration::from_micros(1_000_042)), "1.000042");
+    }
+}

@@ -1,0 +1,202 @@
+//! Floor 2: counters, and their views.
+//!
+//! Every worker counts into its own [`Counters`], without sharing a cache line with another; a reader
+//! sums them ([`Stats::snapshot`]). `memcached` shows the sums under memcached's names, `prometheus`
+//! as metrics. The server also keeps its register of open connections here (`connections`), since
+//! `stats conns` shows it.
+//!
+//! Invariants:
+//! - a counter has one writer; reading never disturbs it;
+//! - `stats reset` moves the zero line and changes no counter, so metrics never run backwards.
+
+pub mod connections;
+mod detail;
+pub mod memcached;
+pub mod prometheus;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::Mutex;
+
+pub use detail::{Access, Detail};
+
+/// A count with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to the count. Only its one writer calls this, so a load and a store do; no lock prefix.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Relaxed) + amount, Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Declares the counters of a worker once: their fields, and their sums.
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What one worker counts; aligned so that two workers share no cache line.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: Counter,)+
+        }
+
+        /// The sums over all workers at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Snapshot {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Snapshot {
+            fn add(&mut self, counters: &Counters) {
+                $(self.$name += counters.$name.get();)+
+            }
+
+            /// What was counted since `zero`.
+            pub fn since(&self, zero: &Snapshot) -> Snapshot {
+                Snapshot { $($name: self.$name - zero.$name,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Keys looked up by `get` and `gets`.
+    cmd_get,
+    /// Those found.
+    get_hits,
+    /// Those not found.
+    get_misses,
+    /// Those not found because they had expired.
+    get_expired,
+    /// Those not found because they were flushed.
+    get_flushed,
+    /// Storage commands that were tried.
+    cmd_set,
+    /// Items touched, by `touch`, `gat` and `gats`.
+    cmd_touch,
+    /// Those found.
+    touch_hits,
+    /// Those not found.
+    touch_misses,
+    /// `flush_all` commands.
+    cmd_flush,
+    /// Items deleted by clients.
+    delete_hits,
+    /// Deletes that found nothing.
+    delete_misses,
+    /// `incr` commands that found their item.
+    incr_hits,
+    /// Those that did not.
+    incr_misses,
+    /// `decr` commands that found their item.
+    decr_hits,
+    /// Those that did not.
+    decr_misses,
+    /// `cas` commands that stored.
+    cas_hits,
+    /// Those that found no item.
+    cas_misses,
+    /// Those that found another CAS unique.
+    cas_badval,
+    /// Values refused because of `-I`.
+    store_too_large,
+    /// Values refused because no room could be made.
+    store_no_memory,
+    /// Bytes read from clients.
+    bytes_read,
+    /// Bytes written to clients.
+    bytes_written,
+    /// Times a connection stepped back for others after `-R` commands.
+    conn_yields,
+    /// Connections closed because their buffers would have exceeded the budget.
+    closed_for_memory,
+}
+
+/// Counters that the listener and the connections keep, written by any thread.
+#[derive(Debug, Default)]
+pub struct ServerCounters {
+    /// Open client connections.
+    pub curr_connections: AtomicU64,
+    /// Connections accepted since the start.
+    pub total_connections: AtomicU64,
+    /// Connections turned away over `-c`.
+    pub rejected_connections: AtomicU64,
+    /// Times accepting had to pause for lack of file descriptors or memory.
+    pub listen_disabled_num: AtomicU64,
+    /// Microseconds of those pauses.
+    pub time_in_listen_disabled_us: AtomicU64,
+    /// Bytes that connection buffers hold.
+    pub buffer_bytes: AtomicU64,
+}
+
+/// All counters of the process.
+#[derive(Debug, Default)]
+pub struct Stats {
+    workers: Mutex<Vec<Arc<Counters>>>,
+    zero: Mutex<Snapshot>,
+    /// Counters of the server's own.
+    pub server: ServerCounters,
+    /// The open connections.
+    pub connections: connections::Connections,
+    /// Counts by key prefix.
+    pub detail: Detail,
+}
+
+impl Stats {
+    /// Counters for one more worker.
+    pub fn register_worker(&self) -> Arc<Counters> {
+        let counters = Arc::new(Counters::default());
+        self.workers.lock().push(Arc::clone(&counters));
+        counters
+    }
+
+    /// Workers that count.
+    pub fn workers(&self) -> usize {
+        self.workers.lock().len()
+    }
+
+    /// The sums since the start.
+    pub fn total(&self) -> Snapshot {
+        let mut sum = Snapshot::default();
+        for counters in self.workers.lock().iter() {
+            sum.add(counters);
+        }
+        sum
+    }
+
+    /// The sums since the last `stats reset`.
+    pub fn snapshot(&self) -> Snapshot {
+        self.total().since(&self.zero.lock())
+    }
+
+    /// Makes this moment the zero line of [`Stats::snapshot`].
+    pub fn reset(&self) {
+        *self.zero.lock() = self.total();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_over_all_workers_and_a_reset_moves_only_the_zero_line() {
+        let stats = Stats::default();
+        let (one, two) = (stats.register_worker(), stats.register_worker());
+        one.get_hits.add(3);
+        two.get_hits.add(4);
+        assert_eq!(stats.snapshot().get_hits, 7);
+        stats.reset();
+        two.get_hits.add(1);
+        assert_eq!(stats.snapshot().get_hits, 1);
+        assert_eq!(stats.total().get_hits, 8);
+    }
+}

@@ -1,0 +1,309 @@
+//! Runs the transcripts of the classic text protocol (`scripts/classic`) over a socket: against tokencached, and against
+//! memcached as oracle where one is installed (`MEMCACHED`, or `memcached` in `PATH`).
+//!
+//! Every script gets a server of its own, started with the flags its header names. All blocks run, and all that failed
+//! are reported, each with its file, block and line. The time limits here only end a run that hangs; no test measures time.
+
+#[path = "common/script.rs"]
+mod script;
+
+use std::env;
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use script::{Action, Block, Captures, Match, Pattern, Script, Step, Target, escape};
+
+/// How long a reply may take before the block counts as failed.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server may take until it accepts connections.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Another process may take the free port before the server does; then another one is tried.
+const START_ATTEMPTS: usize = 5;
+
+#[test]
+fn tokencached_follows_the_classic_transcripts() {
+    let program = Program {
+        path: PathBuf::from(env!("CARGO_BIN_EXE_tokencached")),
+        own_args: &["--http", "off"],
+    };
+    run_all(&program, Some(Target::Tokencached));
+}
+
+#[test]
+fn memcached_confirms_the_classic_transcripts() {
+    let Some(path) = find_memcached() else {
+        println!("no memcached is installed: the oracle was left out");
+        return;
+    };
+    let program = Program {
+        path,
+        own_args: &[],
+    };
+    run_all(&program, None);
+}
+
+/// Runs every script; without a `target` the server's version tells which it is.
+fn run_all(program: &Program, target: Option<Target>) {
+    let mut failures = Vec::new();
+    let mut blocks_run = 0;
+    for (file, script) in read_scripts() {
+        let server = match Server::start(program, &script.args) {
+            Ok(server) => server,
+            Err(error) => {
+                failures.push(format!("{file}: {error}"));
+                continue;
+            }
+        };
+        let target = target.unwrap_or_else(|| ask_version(server.address));
+        for block in &script.blocks {
+            if let Some(reason) = block.skip_reason(target) {
+                println!("{file}: left out: {} ({reason})", block.name);
+                continue;
+            }
+            blocks_run += 1;
+            if let Err(failure) = run_block(server.address, block, target) {
+                failures.push(format!("{file}: {failure}"));
+            }
+        }
+    }
+    let path = program.path.display();
+    println!("{path}: {blocks_run} blocks run");
+    assert!(blocks_run > 0, "there are no scripts");
+    assert!(
+        failures.is_empty(),
+        "{path}: {} failures\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+fn read_scripts() -> Vec<(String, Script)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/classic");
+    let entries = fs::read_dir(folder).expect("the scripts are part of the repository");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let parse = |path: PathBuf| {
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        match Script::parse(&text) {
+            Ok(script) => (file, script),
+            Err(error) => panic!("{file}: {error}"),
+        }
+    };
+    paths.into_iter().map(parse).collect()
+}
+
+fn run_block(address: SocketAddr, block: &Block, target: Target) -> Result<(), String> {
+    let locate = |line| move |error| format!("line {line}: {}: {error}", block.name);
+    let mut session = Session::open(address).map_err(locate(block.line))?;
+    for step in block.steps_for(target) {
+        session.take(step).map_err(locate(step.line))?;
+    }
+    Ok(())
+}
+
+/// The client's end of a conversation.
+struct Session {
+    address: SocketAddr,
+    stream: TcpStream,
+    /// Sends that wait for the next step of another kind, so that they leave in one write.
+    unsent: Vec<u8>,
+    /// What the server sent and no expectation has consumed yet.
+    received: Vec<u8>,
+    captures: Captures,
+}
+
+impl Session {
+    fn open(address: SocketAddr) -> Result<Self, String> {
+        Ok(Session {
+            address,
+            stream: connect(address)?,
+            unsent: Vec::new(),
+            received: Vec::new(),
+            captures: Captures::new(),
+        })
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), String> {
+        if let Action::Send(template) = &step.action {
+            self.unsent.extend(template.render(&self.captures));
+            return Ok(());
+        }
+        // A server that has closed refuses the write; what is expected next tells whether it should have.
+        let _ = self.stream.write_all(&self.unsent);
+        self.unsent.clear();
+        match &step.action {
+            Action::Send(_) => {}
+            Action::Expect(pattern) => self.expect(pattern)?,
+            Action::Close => self.expect_close()?,
+            Action::Wait(seconds) => thread::sleep(Duration::from_secs(*seconds)),
+            Action::Connect => {
+                self.stream = connect(self.address)?;
+                self.received.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, pattern: &Pattern) -> Result<(), String> {
+        loop {
+            match pattern.matches(&self.received, &mut self.captures) {
+                Match::Complete { consumed } => {
+                    self.received.drain(..consumed);
+                    return Ok(());
+                }
+                Match::Mismatch(message) => return Err(message),
+                Match::Incomplete => {}
+            }
+            let incomplete = match self.receive() {
+                Received::Bytes => continue,
+                Received::End => "before the connection ended",
+                Received::Nothing => "before the time limit",
+            };
+            return Err(format!(
+                "expected \"{}\", got only \"{}\" {incomplete}",
+                pattern.describe(&self.captures),
+                escape(&self.received)
+            ));
+        }
+    }
+
+    fn expect_close(&mut self) -> Result<(), String> {
+        loop {
+            if !self.received.is_empty() {
+                let got = escape(&self.received);
+                return Err(format!("expected a close, got \"{got}\""));
+            }
+            match self.receive() {
+                Received::Bytes => {}
+                Received::End => return Ok(()),
+                Received::Nothing => return Err("the connection stayed open".to_string()),
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Received {
+        let mut buffer = [0; 65536];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => Received::End,
+            Ok(count) => {
+                self.received.extend_from_slice(&buffer[..count]);
+                Received::Bytes
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Received::End,
+            Err(_) => Received::Nothing,
+        }
+    }
+}
+
+enum Received {
+    Bytes,
+    End,
+    Nothing,
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect(address);
+    let stream = stream.map_err(|error| format!("the server accepts no connection: {error}"))?;
+    stream.set_read_timeout(Some(REPLY_TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(REPLY_TIMEOUT)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    Ok(stream)
+}
+
+/// Tells which generation of memcached answers at `address`.
+fn ask_version(address: SocketAddr) -> Target {
+    let mut stream = connect(address).unwrap();
+    stream.write_all(b"version\r\nquit\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    println!("the oracle says {}", answer.trim_end());
+    let numbers = answer.trim_start_matches("VERSION ").trim_end().split('.');
+    let numbers: Vec<u32> = numbers.map_while(|number| number.parse().ok()).collect();
+    match numbers < vec![1, 6, 27] {
+        true => Target::MemcachedOld,
+        false => Target::MemcachedNew,
+    }
+}
+
+fn find_memcached() -> Option<PathBuf> {
+    if let Some(path) = env::var_os("MEMCACHED") {
+        return Some(PathBuf::from(path));
+    }
+    let folders = env::var_os("PATH")?;
+    let mut candidates = env::split_paths(&folders).map(|folder| folder.join("memcached"));
+    candidates.find(|path| path.is_file())
+}
+
+/// A server to run, and the flags that only it needs.
+struct Program {
+    path: PathBuf,
+    own_args: &'static [&'static str],
+}
+
+/// A running server, killed when it is dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(program: &Program, args: &[String]) -> Result<Self, String> {
+        let started = (0..START_ATTEMPTS).find_map(|_| Self::try_start(program, args));
+        started.ok_or_else(|| format!("{} does not start", program.path.display()))
+    }
+
+    fn try_start(program: &Program, args: &[String]) -> Option<Self> {
+        let address = free_address();
+        let mut command = Command::new(&program.path);
+        command.args(["-l", "127.0.0.1", "-U", "0", "-p"]);
+        command.arg(address.port().to_string());
+        command.args(program.own_args).args(args);
+        if runs_as_root() {
+            command.args(["-u", "root"]);
+        }
+        let child = command.stdin(Stdio::null()).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{}: {error}", program.path.display()));
+        let mut server = Server { child, address };
+        server.accepts().then_some(server)
+    }
+
+    /// Waits until the server accepts a connection. False if it exits or takes too long.
+    fn accepts(&mut self) -> bool {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return false;
+            }
+            if TcpStream::connect(self.address).is_ok() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only for a server that has already exited.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    listener.local_addr().unwrap()
+}
+
+/// Servers refuse to run as root unless told to; in containers the tests often do.
+fn runs_as_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}

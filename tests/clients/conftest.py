@@ -1,0 +1,352 @@
+"""Starts the server under test and loads the recorded token values.
+
+Two instances run for the whole session, because memcached's `-s` turns TCP off:
+one listens on 127.0.0.1 and ::1, the other on a unix socket. A test sees an
+*endpoint*: one of them, emptied, together with the address by which to reach it.
+Every test can be run against memcached too (`TOKENCACHED=/usr/bin/memcached`);
+what it asserts is memcached's behaviour unless it says otherwise.
+"""
+
+import base64
+import collections
+import concurrent.futures
+import contextlib
+import copy
+import io
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import threading
+import time
+
+import pymemcache
+import pytest
+import zstandard
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CORPUS = ROOT / "tests" / "corpus" / "tokens.jsonl.zst"
+
+START_LIMIT_S = 10
+STOP_LIMIT_S = 20
+
+TRANSPORTS = ("inet", "inet6", "unix")
+
+
+# --- the server -------------------------------------------------------------
+
+
+def find_binary():
+    """The server's path: $TOKENCACHED, else the release build, else the debug build."""
+    named = os.environ.get("TOKENCACHED")
+    if named:
+        return pathlib.Path(named).resolve()
+    target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+    builds = [target / profile / "tokencached" for profile in ("release", "debug")]
+    return next((build for build in builds if build.exists()), builds[0])
+
+
+def has_ipv6():
+    """Whether this machine has the address ::1."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+IPV6 = has_ipv6()
+
+
+def free_port():
+    """A TCP port that is free now, on every loopback address used."""
+    for _ in range(50):
+        with socket.socket() as probe, contextlib.ExitStack() as others:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+            if not IPV6:
+                return port
+            probe6 = others.enter_context(socket.socket(socket.AF_INET6))
+            with contextlib.suppress(OSError):
+                probe6.bind(("::1", port))
+                return port
+    raise RuntimeError("no port is free on both 127.0.0.1 and ::1")
+
+
+class Server:
+    """One running server process, started with memcached's own flags."""
+
+    def __init__(self, binary, directory, transport, port=None):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.log_path = directory / "server.log"
+        self.port = None if transport == "unix" else port or free_port()
+        self.path = directory / "socket" if transport == "unix" else None
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                self._command_line(binary), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._control = self.client()
+        try:
+            self._wait_until_answering()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def _command_line(self, binary):
+        line = [str(binary), "-m", "64", "-U", "0"]
+        if self.path:
+            line += ["-s", str(self.path), "-a", "0777"]
+        else:
+            line += ["-p", str(self.port), "-l", "127.0.0.1"]
+            line += ["-l", "::1"] if IPV6 else []
+        if os.geteuid() == 0:
+            line += ["-u", "root"]
+        if binary.name.startswith("tokencached"):
+            line += ["--http", "off"]
+        return line
+
+    def _wait_until_answering(self):
+        deadline = time.monotonic() + START_LIMIT_S
+        while not self._answers():
+            if self.process.poll() is not None:
+                status = self.process.returncode
+                raise RuntimeError(f"the server ended at once, status {status}: {self.log()}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the server does not answer: {self.log()}")
+            time.sleep(0.02)
+
+    def _answers(self):
+        try:
+            return bool(self._control.version())
+        except (OSError, pymemcache.MemcacheUnexpectedCloseError):
+            return False
+
+    def log(self):
+        """What the process wrote so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def client(self, host="127.0.0.1", **options):
+        """A new pymemcache client; it waits for every reply unless told otherwise."""
+        options = {"timeout": 10, "connect_timeout": 5, "default_noreply": False} | options
+        return pymemcache.Client(str(self.path) if self.path else (host, self.port), **options)
+
+    def stats(self):
+        """The answer to `stats`, with numbers as int."""
+        return {name.decode(): value for name, value in self._control.stats().items()}
+
+    @contextlib.contextmanager
+    def counting(self):
+        """Yields a Counter that, after the block, holds how far each number in `stats` moved."""
+        moved = collections.Counter()
+        before = self.stats()
+        yield moved
+        moved.update(
+            {
+                name: value - before[name]
+                for name, value in self.stats().items()
+                if isinstance(value, int) and isinstance(before.get(name), int)
+            }
+        )
+
+    def empty(self):
+        """Removes every item."""
+        assert self._control.flush_all()
+
+    def stop(self):
+        """SIGTERM; gives the exit status, and kills a process that does not end."""
+        self._control.close()
+        self.process.terminate()
+        try:
+            return self.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return f"still running {STOP_LIMIT_S} s after SIGTERM"
+
+
+class Endpoint:
+    """A server and the transport by which a test reaches it."""
+
+    def __init__(self, server, transport):
+        self.server = server
+        self.transport = transport
+
+    @property
+    def address(self):
+        """As it is written in `memcached_servers`."""
+        return {
+            "inet": f"127.0.0.1:{self.server.port}",
+            "inet6": f"inet6:[::1]:{self.server.port}",
+            "unix": f"unix:{self.server.path}",
+        }[self.transport]
+
+    def client(self, **options):
+        """A new pymemcache client over this transport."""
+        return self.server.client("::1" if self.transport == "inet6" else "127.0.0.1", **options)
+
+
+@pytest.fixture(scope="session")
+def binary():
+    """The server under test."""
+    path = find_binary()
+    if not path.exists():
+        pytest.exit(f"no server at {path}: cargo build --release, or set TOKENCACHED", 2)
+    return path
+
+
+@contextlib.contextmanager
+def running(binary, directory, transport, port=None):
+    """A server for the length of the block; SIGTERM must end it with status 0."""
+    server = Server(binary, directory, transport, port)
+    try:
+        yield server
+    finally:
+        status = server.stop()
+    assert status == 0, server.log()
+
+
+@pytest.fixture(scope="session")
+def servers(binary, tmp_path_factory):
+    """The session's servers by transport (inet and inet6 are one process)."""
+    directory = tmp_path_factory.mktemp("server")
+    with (
+        running(binary, directory / "tcp", "inet") as tcp,
+        running(binary, directory / "unix", "unix") as unix,
+    ):
+        yield {"inet": tcp, "inet6": tcp, "unix": unix}
+
+
+@pytest.fixture(params=TRANSPORTS)
+def endpoint(request, servers):
+    """Each transport in turn, to an empty server."""
+    if request.param == "inet6" and not IPV6:
+        pytest.skip("this machine has no ::1")
+    endpoint = Endpoint(servers[request.param], request.param)
+    endpoint.server.empty()
+    return endpoint
+
+
+@pytest.fixture
+def server(servers):
+    """The TCP server, emptied, for tests to which the transport does not matter."""
+    servers["inet"].empty()
+    return servers["inet"]
+
+
+@pytest.fixture
+def own_server(binary, tmp_path):
+    """A fresh server for one test that changes settings or reads absolute counts."""
+    with running(binary, tmp_path, "inet") as server:
+        yield server
+
+
+# --- the corpus -------------------------------------------------------------
+
+
+class Recorded:
+    """One recorded `set` of keystonemiddleware."""
+
+    def __init__(self, line):
+        fields = json.loads(line)
+        self.key = fields["key"]
+        self.flags = fields["flags"]
+        self.exptime = fields["exptime"]
+        self.strategy = fields["strategy"]
+        self.value = base64.b64decode(fields["value_b64"])
+
+    def __repr__(self):
+        return f"<{self.strategy} value of {len(self.value)} bytes>"
+
+
+class Token:
+    """A token as Keystone's answer to a validation; it expires in 2099."""
+
+    def __init__(self, recorded):
+        self.body = json.loads(recorded.value)
+        self.id = self.body["token"]["auth_token"]
+        self.body["token"]["expires_at"] = "2099-01-01T00:00:00.000000Z"
+
+    def copy(self):
+        """A body of one's own, which a client may change."""
+        return copy.deepcopy(self.body)
+
+    @property
+    def scoped(self):
+        """Whether it carries a catalogue."""
+        return "catalog" in self.body["token"]
+
+    def __repr__(self):
+        return f"<{'project-scoped' if self.scoped else 'unscoped'} token>"
+
+
+@pytest.fixture(scope="session")
+def corpus():
+    """The recorded values by strategy, in their order."""
+    by_strategy = collections.defaultdict(list)
+    with open(CORPUS, "rb") as packed:
+        reader = zstandard.ZstdDecompressor(max_window_size=2**25).stream_reader(packed)
+        for line in io.TextIOWrapper(reader, encoding="utf-8"):
+            recorded = Recorded(line)
+            by_strategy[recorded.strategy].append(recorded)
+    assert {name: len(lines) for name, lines in by_strategy.items()} == {
+        "none": 400,
+        "mac": 50,
+        "encrypt": 50,
+    }
+    return by_strategy
+
+
+@pytest.fixture(scope="session")
+def tokens(corpus):
+    """Every recorded token, valid again."""
+    return [Token(recorded) for recorded in corpus["none"]]
+
+
+@pytest.fixture(scope="session")
+def scoped(tokens):
+    """A project-scoped token: 13 KB, nearly all of it the catalogue."""
+    return next(token for token in tokens if token.scoped)
+
+
+@pytest.fixture(scope="session")
+def unscoped(tokens):
+    """An unscoped token: 553 bytes."""
+    return next(token for token in tokens if not token.scoped)
+
+
+# --- helpers ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def at_once():
+    """`at_once(n, work)` runs work(0) … work(n-1) in n threads that start together."""
+
+    def at_once(threads, work):
+        barrier = threading.Barrier(threads)
+
+        def start(number):
+            barrier.wait(timeout=30)
+            return work(number)
+
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            return [one.result() for one in [pool.submit(start, n) for n in range(threads)]]
+
+    return at_once
+
+
+@pytest.fixture(scope="session")
+def eventually():
+    """`eventually(condition)` polls for up to 15 s and gives whether it came true."""
+
+    def eventually(condition, limit_s=15):
+        deadline = time.monotonic() + limit_s
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    return eventually
