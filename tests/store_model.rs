@@ -422,7 +422,7 @@ fn tokens_in_use_outlive_a_flood_of_tokens_used_once() {
     }
     let kept = used().filter(|key| store.get(key.as_bytes(), START + 7).is_ok());
     assert_eq!(kept.count(), 100);
-    assert!(store.counters().removed(Cause::Evicted) > 4_000);
+    assert!(store.counts().removed(Cause::Evicted) > 4_000);
 }
 
 #[test]
@@ -486,8 +486,8 @@ fn what_has_expired_makes_room_before_what_has_not() {
         )
         .unwrap();
     }
-    assert_eq!(store.counters().removed(Cause::Evicted), 0);
-    assert!(store.counters().removed(Cause::Expired) > 300);
+    assert_eq!(store.counts().removed(Cause::Evicted), 0);
+    assert!(store.counts().removed(Cause::Expired) > 300);
 }
 
 #[test]

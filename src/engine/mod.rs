@@ -280,8 +280,8 @@ impl Engine {
         now: Now,
     ) -> Begin<'_> {
         let key = store.key.0;
-        if !self.store.item_fits(key.len(), value_bytes) {
-            return Begin::Refuse(self.refuse(store, Refusal::TooLarge, counters, now));
+        if let Some(error) = self.refuse_if_too_large(store, value_bytes, counters, now) {
+            return Begin::Refuse(error);
         }
         let extends = matches!(store.mode, Mode::Append | Mode::Prepend);
         if extends || !self.store.is_large(key.len(), value_bytes) {
@@ -291,6 +291,18 @@ impl Engine {
             Ok(upload) => Begin::Stream(upload),
             Err(refusal) => Begin::Refuse(self.refuse(store, refusal, counters, now)),
         }
+    }
+
+    /// Refuses a storage command whose value is beyond `-I`, before its value is looked at.
+    pub fn refuse_if_too_large(
+        &self,
+        store: &command::Store<'_>,
+        value_bytes: usize,
+        counters: &Counters,
+        now: Now,
+    ) -> Option<Error> {
+        let too_large = !self.store.item_fits(store.key.0.len(), value_bytes);
+        too_large.then(|| self.refuse(store, Refusal::TooLarge, counters, now))
     }
 
     /// Carries a storage command out whose value was written as it arrived.
@@ -489,7 +501,7 @@ impl Engine {
             Shown::Sizes => Reply::Stats(memcached::sizes()),
             Shown::Conns => Reply::Stats(self.stats.connections.stats(now.seconds)),
             Shown::Reset => {
-                self.stats.reset();
+                self.stats.reset(&self.store);
                 detail.clear();
                 Reply::Reset
             }

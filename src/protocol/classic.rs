@@ -88,7 +88,7 @@ impl Classic {
             b"touch" => touch(line),
             b"flush_all" => flush_all(line),
             b"stats" => stats(line),
-            b"version" => line.command(Command::Version),
+            b"version" => line.answered(Command::Version),
             b"quit" => line.command(Command::Quit),
             b"verbosity" => verbosity(line),
             b"cache_memlimit" => cache_memlimit(line),
@@ -269,10 +269,19 @@ impl<'b> Line<'b> {
     }
 
     fn command(&self, command: Command<'b>) -> Decoded<'b> {
+        self.request(command, self.noreply())
+    }
+
+    /// A command that does not know `noreply`.
+    fn answered(&self, command: Command<'b>) -> Decoded<'b> {
+        self.request(command, false)
+    }
+
+    fn request(&self, command: Command<'b>, noreply: bool) -> Decoded<'b> {
         Decoded::Request(Request {
             command,
             envelope: Envelope {
-                noreply: self.noreply(),
+                noreply,
                 ..Envelope::default()
             },
             consumed: self.bytes,
@@ -385,18 +394,19 @@ fn with_block<'b>(line: Line<'b>, store: Store<'b>, value_bytes: u32) -> Decoded
         noreply: line.noreply(),
         ..Envelope::default()
     };
+    let upload = Upload {
+        store,
+        envelope,
+        header_bytes: line.bytes,
+        value_bytes,
+    };
     let value_end = line.bytes + value_bytes as usize;
     let Some(block) = line.buffer.get(line.bytes..value_end + 2) else {
-        return Decoded::NeedBody(Upload {
-            store,
-            envelope,
-            header_bytes: line.bytes,
-            value_bytes,
-        });
+        return Decoded::NeedBody(upload);
     };
     let (value, end) = block.split_at(value_bytes as usize);
     if end != b"\r\n" {
-        return line.quiet_error(Error::BadDataChunk, block.len() as u64);
+        return Decoded::BadBody(upload);
     }
     Decoded::Request(Request {
         command: Command::Store(Store {
@@ -501,7 +511,7 @@ fn stats(line: Line<'_>) -> Decoded<'_> {
         Some(b"cachedump") => return line.error(Error::CacheDumpNotAllowed),
         Some(_) => return line.error(Error::UnknownCommand),
     };
-    line.command(Command::Stats(stats))
+    line.answered(Command::Stats(stats))
 }
 
 /// `verbosity <level> [noreply]`

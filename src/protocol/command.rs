@@ -212,6 +212,9 @@ pub enum Decoded<'b> {
     NeedMore,
     /// A storage command whose header is complete and whose data block is not.
     NeedBody(Upload<'b>),
+    /// A storage command whose data block does not end in `\r\n`. Whether that or the value's size is
+    /// what the client is told, the store's limit decides.
+    BadBody(Upload<'b>),
     /// Bad input, and how to go on after it.
     Bad(Bad),
 }

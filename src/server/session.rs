@@ -136,6 +136,7 @@ impl<'e> Session<'e> {
             Decoded::Request(request) => self.execute(&request, turn),
             Decoded::NeedMore => Next::Stop(Step::Read { wanted: 0 }),
             Decoded::NeedBody(upload) => self.begin(&upload, turn),
+            Decoded::BadBody(upload) => self.reject(&upload, turn),
             Decoded::Bad(bad) => self.recover(bad, turn),
         }
     }
@@ -169,6 +170,18 @@ impl<'e> Session<'e> {
             }
             Begin::Refuse(error) => Next::Consumed(self.refuse(upload, error, turn)),
         }
+    }
+
+    /// A data block without its end: a value that is too large is told so first, as in memcached,
+    /// which never looks at the end of what it skips.
+    fn reject(&mut self, upload: &Upload<'_>, turn: &mut Turn<'_, 'e>) -> Next {
+        *turn.commands_left -= 1;
+        let value_bytes = upload.value_bytes as usize;
+        let too_large =
+            self.engine
+                .refuse_if_too_large(&upload.store, value_bytes, turn.counters, turn.now);
+        let error = too_large.unwrap_or(Error::BadDataChunk);
+        Next::Consumed(self.refuse(upload, error, turn))
     }
 
     /// Answers a storage command with an error and skips its data block; gives its line's length.

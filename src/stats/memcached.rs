@@ -34,7 +34,7 @@ pub fn general(stats: &Stats, store: &Store, process: &Process, now: Now) -> Vec
     connection_lines(&mut lines, &stats.server, process);
     command_lines(&mut lines, &stats.snapshot());
     listener_lines(&mut lines, stats, process);
-    item_lines(&mut lines, store);
+    item_lines(&mut lines, stats, store);
     lines
 }
 
@@ -134,33 +134,32 @@ fn listener_lines(lines: &mut Vec<Stat>, stats: &Stats, process: &Process) {
     ]);
 }
 
-fn item_lines(lines: &mut Vec<Stat>, store: &Store) {
-    use std::sync::atomic::Ordering::Relaxed;
+fn item_lines(lines: &mut Vec<Stat>, stats: &Stats, store: &Store) {
     let usage = store.usage();
-    let counters = store.counters();
+    let counts = stats.store_counts(store);
     lines.extend([
         Stat::new("limit_maxbytes", usage.limit_bytes),
         Stat::new("hash_bytes", usage.table_bytes),
         Stat::new("bytes", usage.item_bytes),
         Stat::new("curr_items", usage.items),
-        Stat::new("total_items", counters.stored.load(Relaxed)),
+        Stat::new("total_items", counts.stored),
         Stat::new(
             "expired_unfetched",
-            counters.removed_unfetched(Cause::Expired),
+            counts.removed_unfetched(Cause::Expired),
         ),
         Stat::new(
             "evicted_unfetched",
-            counters.removed_unfetched(Cause::Evicted),
+            counts.removed_unfetched(Cause::Evicted),
         ),
-        Stat::new("evictions", counters.removed(Cause::Evicted)),
-        Stat::new("reclaimed", counters.removed(Cause::Expired)),
+        Stat::new("evictions", counts.removed(Cause::Evicted)),
+        Stat::new("reclaimed", counts.removed(Cause::Expired)),
         Stat::new("total_malloced", usage.segment_bytes),
-        Stat::new("items_replaced", counters.removed(Cause::Replaced)),
-        Stat::new("items_flushed", counters.removed(Cause::Flushed)),
-        Stat::new("items_overwritten", counters.overwritten.load(Relaxed)),
-        Stat::new("items_moved", counters.moved.load(Relaxed)),
-        Stat::new("items_moved_bytes", counters.moved_bytes.load(Relaxed)),
-        Stat::new("ghost_returns", counters.returned.load(Relaxed)),
+        Stat::new("items_replaced", counts.removed(Cause::Replaced)),
+        Stat::new("items_flushed", counts.removed(Cause::Flushed)),
+        Stat::new("items_overwritten", counts.overwritten),
+        Stat::new("items_moved", counts.moved),
+        Stat::new("items_moved_bytes", counts.moved_bytes),
+        Stat::new("ghost_returns", counts.returned),
         Stat::new("tokencached_version", env!("CARGO_PKG_VERSION")),
     ]);
 }

@@ -20,6 +20,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
+use crate::store::{Counts, Store};
 pub use detail::{Access, Detail};
 
 /// A count with one writer and any number of readers.
@@ -137,11 +138,18 @@ pub struct ServerCounters {
     pub buffer_bytes: AtomicU64,
 }
 
+/// Where everything stood at the last `stats reset`.
+#[derive(Debug, Default)]
+struct Zero {
+    commands: Snapshot,
+    store: Counts,
+}
+
 /// All counters of the process.
 #[derive(Debug, Default)]
 pub struct Stats {
     workers: Mutex<Vec<Arc<Counters>>>,
-    zero: Mutex<Snapshot>,
+    zero: Mutex<Zero>,
     /// Counters of the server's own.
     pub server: ServerCounters,
     /// The open connections.
@@ -174,18 +182,27 @@ impl Stats {
 
     /// The sums since the last `stats reset`.
     pub fn snapshot(&self) -> Snapshot {
-        self.total().since(&self.zero.lock())
+        self.total().since(&self.zero.lock().commands)
     }
 
-    /// Makes this moment the zero line of [`Stats::snapshot`].
-    pub fn reset(&self) {
-        *self.zero.lock() = self.total();
+    /// What the store counted since the last `stats reset`.
+    pub fn store_counts(&self, store: &Store) -> Counts {
+        store.counts().since(&self.zero.lock().store)
+    }
+
+    /// Makes this moment the zero line of what `stats` shows.
+    pub fn reset(&self, store: &Store) {
+        *self.zero.lock() = Zero {
+            commands: self.total(),
+            store: store.counts(),
+        };
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Options;
 
     #[test]
     fn sums_are_over_all_workers_and_a_reset_moves_only_the_zero_line() {
@@ -194,7 +211,7 @@ mod tests {
         one.get_hits.add(3);
         two.get_hits.add(4);
         assert_eq!(stats.snapshot().get_hits, 7);
-        stats.reset();
+        stats.reset(&Store::new(&Options::default()).unwrap());
         two.get_hits.add(1);
         assert_eq!(stats.snapshot().get_hits, 1);
         assert_eq!(stats.total().get_hits, 8);

@@ -127,9 +127,8 @@ impl Metrics {
     }
 
     fn items(&self, store: &Store) -> prometheus::Result<()> {
-        use std::sync::atomic::Ordering::Relaxed;
         let usage = store.usage();
-        let counters = store.counters();
+        let counts = store.counts();
         self.gauge("memcached_current_items", "Items held.", usage.items)?;
         self.gauge(
             "memcached_current_bytes",
@@ -146,20 +145,16 @@ impl Metrics {
             "Bytes of the segments in use.",
             usage.segment_bytes,
         )?;
-        self.counter(
-            "memcached_items_total",
-            "Items stored.",
-            counters.stored.load(Relaxed),
-        )?;
+        self.counter("memcached_items_total", "Items stored.", counts.stored)?;
         self.counter(
             "memcached_items_evicted_total",
             "Live items that left for others.",
-            counters.removed(Cause::Evicted),
+            counts.removed(Cause::Evicted),
         )?;
         self.counter(
             "memcached_items_reclaimed_total",
             "Items that left after they had expired.",
-            counters.removed(Cause::Expired),
+            counts.removed(Cause::Expired),
         )
     }
 }

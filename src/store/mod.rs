@@ -179,19 +179,14 @@ pub enum Refusal {
 
 /// Counters of the store's own work; the engine counts commands.
 #[derive(Debug, Default)]
-pub struct Counters {
+struct Counters {
     removed: [AtomicU64; Cause::ALL.len()],
     removed_unfetched: [AtomicU64; Cause::ALL.len()],
-    /// Items stored, in place or not.
-    pub stored: AtomicU64,
-    /// Those that took the place of their older value.
-    pub overwritten: AtomicU64,
-    /// Items that an evacuation moved, and their bytes.
-    pub moved: AtomicU64,
-    /// Bytes of those.
-    pub moved_bytes: AtomicU64,
-    /// Keys that came back from the ghost.
-    pub returned: AtomicU64,
+    stored: AtomicU64,
+    overwritten: AtomicU64,
+    moved: AtomicU64,
+    moved_bytes: AtomicU64,
+    returned: AtomicU64,
 }
 
 impl Counters {
@@ -203,14 +198,65 @@ impl Counters {
         }
     }
 
+    /// All counts at one moment.
+    fn read(&self) -> Counts {
+        let all = |counts: &[AtomicU64; Cause::ALL.len()]| {
+            std::array::from_fn(|cause| counts[cause].load(Relaxed))
+        };
+        Counts {
+            removed: all(&self.removed),
+            removed_unfetched: all(&self.removed_unfetched),
+            stored: self.stored.load(Relaxed),
+            overwritten: self.overwritten.load(Relaxed),
+            moved: self.moved.load(Relaxed),
+            moved_bytes: self.moved_bytes.load(Relaxed),
+            returned: self.returned.load(Relaxed),
+        }
+    }
+}
+
+/// What [`Counters`] read at one moment, or the difference of two such moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    removed: [u64; Cause::ALL.len()],
+    removed_unfetched: [u64; Cause::ALL.len()],
+    /// Items stored, in place or not.
+    pub stored: u64,
+    /// Those that took the place of their older value.
+    pub overwritten: u64,
+    /// Items that an evacuation moved.
+    pub moved: u64,
+    /// Bytes of those.
+    pub moved_bytes: u64,
+    /// Keys that came back from the ghost.
+    pub returned: u64,
+}
+
+impl Counts {
     /// Items that left for this cause.
     pub fn removed(&self, cause: Cause) -> u64 {
-        self.removed[cause as usize].load(Relaxed)
+        self.removed[cause as usize]
     }
 
     /// Those of them that nobody had read.
     pub fn removed_unfetched(&self, cause: Cause) -> u64 {
-        self.removed_unfetched[cause as usize].load(Relaxed)
+        self.removed_unfetched[cause as usize]
+    }
+
+    /// What was counted since `zero`.
+    pub fn since(&self, zero: &Counts) -> Counts {
+        let difference = |now: &[u64; Cause::ALL.len()], then: &[u64; Cause::ALL.len()]| {
+            std::array::from_fn(|cause| now[cause] - then[cause])
+        };
+        Counts {
+            removed: difference(&self.removed, &zero.removed),
+            removed_unfetched: difference(&self.removed_unfetched, &zero.removed_unfetched),
+            stored: self.stored - zero.stored,
+            overwritten: self.overwritten - zero.overwritten,
+            moved: self.moved - zero.moved,
+            moved_bytes: self.moved_bytes - zero.moved_bytes,
+            returned: self.returned - zero.returned,
+        }
     }
 }
 
@@ -423,9 +469,9 @@ impl Store {
         self.sweep(&mut log, now_seconds);
     }
 
-    /// Counters since the store was made.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    /// What was counted since the store was made.
+    pub fn counts(&self) -> Counts {
+        self.counters.read()
     }
 
     /// Where the memory is. Walks the segments' states: microseconds, not nanoseconds.
@@ -566,13 +612,13 @@ impl Store {
 
     /// Decides where a put goes, and carries it out if that is the place of its older value.
     fn place(&self, write: &Write<'_>, value: &[&[u8]]) -> Result<Placement, Refusal> {
+        if !self.item_fits(write.key.len(), write.value_bytes) {
+            return Err(Refusal::TooLarge);
+        }
         let mut shard = self.lock(write.hash);
         let present = self.present(&mut shard, write);
         if let Err(outcome) = write.meets_condition(present.as_ref()) {
             return Ok(Placement::Done(outcome));
-        }
-        if !self.item_fits(write.key.len(), write.value_bytes) {
-            return Err(Refusal::TooLarge);
         }
         let Some(item) = present else {
             let returned = shard.shard.ghost.take(write.hash);
