@@ -11,7 +11,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::time::{ClockId, clock_gettime};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 
 /// One reading of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +79,14 @@ impl Clock {
 }
 
 fn system_now() -> Now {
-    let boot = clock_gettime(ClockId::Boottime);
-    let calendar = clock_gettime(ClockId::Realtime);
+    // Both clocks exist on every Linux since 2.6.39, and reading an existing clock cannot fail.
+    let read = |clock| clock_gettime(clock).unwrap_or(TimeSpec::new(0, 0));
+    let boot = read(ClockId::CLOCK_BOOTTIME);
+    let calendar = read(ClockId::CLOCK_REALTIME);
     Now {
-        seconds: boot.tv_sec as u32 + Now::FIRST_SECOND,
-        unix_seconds: calendar.tv_sec,
-        nanos: boot.tv_sec as u64 * 1_000_000_000 + boot.tv_nsec as u64,
+        seconds: boot.tv_sec() as u32 + Now::FIRST_SECOND,
+        unix_seconds: calendar.tv_sec(),
+        nanos: boot.tv_sec() as u64 * 1_000_000_000 + boot.tv_nsec() as u64,
     }
 }
 

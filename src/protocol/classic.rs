@@ -105,35 +105,53 @@ impl Classic {
             with_cas,
             touch: None,
         };
-        self.begin_run(line, line.arguments_at(0), run)
+        self.begin_run(line, line.name().len(), run)
     }
 
     fn get_and_touch<'b>(&mut self, line: Line<'b>, with_cas: bool) -> Decoded<'b> {
         let mut words = line.words();
-        let (Some(exptime), Some(_)) = (words.next(), words.next()) else {
+        let (Some(exptime), Some(first)) = (words.next(), words.next()) else {
             return line.error(Error::BadFormat);
         };
-        let Some(exptime) = number::signed_32(exptime) else {
+        let Some(touch) = number::signed_32(exptime) else {
             return line.error(Error::BadExptime);
         };
         let run = Run {
             with_cas,
-            touch: Some(Exptime::new(exptime)),
+            touch: Some(Exptime::new(touch)),
         };
-        self.begin_run(line, line.arguments_at(1), run)
+        self.begin_run(line, line.position_of(first), run)
     }
 
-    /// Checks every key of the line, whose first key begins at `first`, then decodes that one.
-    fn begin_run<'b>(&mut self, line: Line<'b>, first: usize, run: Run) -> Decoded<'b> {
-        let keys = &line.text[first.min(line.text.len())..];
-        let mut count = 0;
-        for key in words_of(keys) {
-            if !is_key(key) {
+    /// Checks every key of the line from `start` on, then decodes the first.
+    fn begin_run<'b>(&mut self, line: Line<'b>, start: usize, run: Run) -> Decoded<'b> {
+        let first = start + blanks(&line.text[start..]);
+        // Nearly always there is one key and nothing behind it.
+        let alone = graphic_prefix(&line.text[first..]);
+        if (1..=KEY_BYTES_MAX).contains(&alone) && first + alone == line.text.len() {
+            return Decoded::Request(Request {
+                command: Command::Get {
+                    key: Key(&line.text[first..]),
+                    touch: run.touch,
+                },
+                envelope: Envelope {
+                    noreply: false,
+                    with_cas: run.with_cas,
+                    ends_run: true,
+                },
+                consumed: line.bytes,
+            });
+        }
+        let mut next = first;
+        while next < line.text.len() {
+            let key_bytes = graphic_prefix(&line.text[next..]);
+            let ends = matches!(line.text.get(next + key_bytes), None | Some(b' '));
+            if key_bytes > KEY_BYTES_MAX || !ends {
                 return line.error(Error::BadFormat);
             }
-            count += 1;
+            next += key_bytes + blanks(&line.text[next + key_bytes..]);
         }
-        if count == 0 {
+        if first == next {
             return line.error(Error::BadFormat);
         }
         self.run_step(line.buffer, first, run)
@@ -145,12 +163,9 @@ impl Classic {
 
     /// Decodes the key at `start` of a checked line and notes whether more follow it.
     fn run_step<'b>(&mut self, buffer: &'b [u8], start: usize, run: Run) -> Decoded<'b> {
-        // A checked key has no byte up to the space, and a line end follows the last one, so both
-        // searches end within the line.
-        let length = buffer[start..].iter().position(|&byte| byte <= b' ');
-        let end = start + length.unwrap_or(0);
-        let blanks = buffer[end..].iter().position(|&byte| byte != b' ');
-        let next = end + blanks.unwrap_or(0);
+        // A line end follows the last key, so both searches end within the line.
+        let end = start + graphic_prefix(&buffer[start..]);
+        let next = end + blanks(&buffer[end..]);
         let line_end = match &buffer[next..] {
             [b'\n', ..] => Some(next + 1),
             [b'\r', b'\n', ..] => Some(next + 2),
@@ -255,12 +270,9 @@ impl<'b> Line<'b> {
         words_of(&self.text[self.name().len()..])
     }
 
-    /// Where the word of this number behind the name begins; the line's end if there is none.
-    fn arguments_at(&self, number: usize) -> usize {
-        match self.words().nth(number) {
-            Some(word) => word.as_ptr().addr() - self.buffer.as_ptr().addr(),
-            None => self.text.len(),
-        }
+    /// Where a word of this line begins.
+    fn position_of(&self, word: &'b [u8]) -> usize {
+        word.as_ptr().addr() - self.buffer.as_ptr().addr()
     }
 
     /// Whether the last word is `noreply`.
@@ -315,11 +327,37 @@ fn words_of(text: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
         .filter(|word| !word.is_empty())
 }
 
+/// How many spaces come first.
+fn blanks(text: &[u8]) -> usize {
+    text.iter().take_while(|&&byte| byte == b' ').count()
+}
+
+/// How many bytes come before the first space or control byte, eight at a time.
+fn graphic_prefix(text: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    const DELETE: u64 = u64::from_ne_bytes([0x7f; 8]);
+    let mut length = 0;
+    for eight in text.as_chunks::<8>().0 {
+        let bytes = u64::from_le_bytes(*eight);
+        // Sets the high bit of every byte up to the space, and of every zero of the difference to
+        // 0x7f; of the lowest such byte exactly, which is all that is asked.
+        let low = bytes.wrapping_sub(ONES * 0x21) & !bytes;
+        let delete = (bytes ^ DELETE).wrapping_sub(ONES) & !(bytes ^ DELETE);
+        let found = (low | delete) & HIGH;
+        if found != 0 {
+            return length + found.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+    }
+    let is_graphic = |&&byte: &&u8| byte > b' ' && byte != 0x7f;
+    length + text[length..].iter().take_while(is_graphic).count()
+}
+
 /// Whether this may be a key. Differs from memcached: control bytes are refused, as protocol.txt
 /// ("Keys") asks of clients, so that a key can never be taken for a line end.
 fn is_key(word: &[u8]) -> bool {
-    let graphic = |&byte: &u8| byte > b' ' && byte != 0x7f;
-    !word.is_empty() && word.len() <= KEY_BYTES_MAX && word.iter().all(graphic)
+    (1..=KEY_BYTES_MAX).contains(&word.len()) && graphic_prefix(word) == word.len()
 }
 
 /// No line end yet: wait for it, unless this can be no command.
@@ -589,4 +627,40 @@ fn encode_prefixes<V>(prefixes: &[PrefixCounts], sink: &mut impl ReplySink<V>) {
         sink.bytes(line.as_bytes());
     }
     sink.bytes(b"END\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_graphic_prefix_ends_at_every_byte_up_to_the_space_and_at_delete() {
+        for bad in 0..=u8::MAX {
+            for at in 0..40 {
+                let mut text = [b'~'; 40];
+                text[at] = bad;
+                text[39] = b'\n';
+                let is_graphic = bad > b' ' && bad != 0x7f && at < 39;
+                let expected = if is_graphic { 39 } else { at };
+                assert_eq!(graphic_prefix(&text), expected, "{bad:#x} at {at}");
+                assert_eq!(graphic_prefix(&text[..at]), at, "without any");
+            }
+        }
+    }
+
+    #[test]
+    fn high_bytes_are_part_of_a_key() {
+        assert_eq!(graphic_prefix("schlüssel-für-später \r\n".as_bytes()), 23);
+    }
+
+    #[test]
+    fn a_line_is_not_searched_again_for_its_end() {
+        let mut codec = Classic::default();
+        assert_eq!(codec.decode(b"get tok"), Decoded::NeedMore);
+        assert_eq!(codec.searched, 7);
+        let Decoded::Request(request) = codec.decode(b"get token\r\n") else {
+            panic!("the line is complete");
+        };
+        assert_eq!((request.consumed, codec.searched), (11, 0));
+    }
 }

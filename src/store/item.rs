@@ -142,7 +142,7 @@ impl<'h> Header<'h> {
     pub fn identity(&self) -> Identity {
         let sequence_and_packing = self.load_long(8);
         Identity {
-            client_flags: self.load(2),
+            client_flags: self.client_flags(),
             cas_unique: self.cas_unique(),
             sequence: sequence_and_packing & ((1 << SEQUENCE_BITS) - 1),
             packing: (sequence_and_packing >> SEQUENCE_BITS) as u16,
@@ -257,6 +257,11 @@ impl<'h> Header<'h> {
     pub fn unmark(&self) {
         let word = self.load(0);
         self.store(0, word & !((PROVEN | FETCHED) << STATE_SHIFT));
+    }
+
+    /// Opaque to the server.
+    pub fn client_flags(&self) -> u32 {
+        self.load(2)
     }
 
     /// What `cas` compares.

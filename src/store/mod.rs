@@ -306,7 +306,8 @@ pub struct ItemRef<'s> {
     segment: SegmentId,
     value_position: u64,
     value_bytes: usize,
-    identity: Identity,
+    client_flags: u32,
+    cas_unique: u64,
 }
 
 impl Store {
@@ -575,7 +576,8 @@ impl Store {
             segment: self.geometry.segment_of(item.position()),
             value_position: item.value_position(),
             value_bytes: item.value_bytes(),
-            identity: item.identity(),
+            client_flags: item.client_flags(),
+            cas_unique: item.cas_unique(),
         }
     }
 
@@ -818,12 +820,12 @@ impl ItemRef<'_> {
 
     /// Opaque to the store.
     pub fn client_flags(&self) -> u32 {
-        self.identity.client_flags
+        self.client_flags
     }
 
     /// What `cas` compares.
     pub fn cas_unique(&self) -> u64 {
-        self.identity.cas_unique
+        self.cas_unique
     }
 
     /// The longest contiguous piece of the value that begins at `offset`.
