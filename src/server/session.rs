@@ -160,7 +160,11 @@ impl<'e> Session<'e> {
     }
 
     fn execute(&mut self, request: &Request<'_>, turn: &mut Turn<'_, 'e>) -> Next {
-        turn.spend(COMMAND_WORK);
+        turn.spend(if self.codec.in_run() {
+            KEY_WORK
+        } else {
+            COMMAND_WORK
+        });
         let reply = self
             .engine
             .execute(&request.command, turn.counters, turn.now);
