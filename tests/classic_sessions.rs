@@ -248,7 +248,7 @@ fn cuts(whole: &Ran) -> BTreeSet<usize> {
     let line_ends: Vec<usize> = (0..bytes.len()).filter(is_line_end).collect();
     let some_line_ends = line_ends
         .iter()
-        .step_by(line_ends.len().div_ceil(LINE_ENDS));
+        .step_by(line_ends.len().div_ceil(LINE_ENDS).max(1));
     let spread = (0..bytes.len()).step_by(bytes.len().div_ceil(SAMPLES));
     let last = line_ends.iter().rev().take(LINE_ENDS / 2);
     let around = some_line_ends
