@@ -478,7 +478,8 @@ impl Engine {
             return Reply::Error(Error::BadExptime);
         };
         let second = expiry(at, now);
-        self.store.flush((second > now.seconds).then_some(second));
+        let later = (second > now.seconds).then_some(second);
+        self.store.flush(later, now.seconds);
         Reply::Ok
     }
 
