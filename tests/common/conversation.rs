@@ -50,13 +50,13 @@ impl<'e> Conversation<'e> {
         }
         self.input.extend_from_slice(bytes);
         let mut consumed = 0;
-        let mut commands_left = COMMANDS_IN_A_ROW;
+        let mut work_left = Turn::work_for(COMMANDS_IN_A_ROW);
         loop {
             let mut turn = Turn {
                 output: &mut self.output,
                 counters: self.counters,
                 now,
-                commands_left: &mut commands_left,
+                work_left: &mut work_left,
             };
             let (done, step) = self.session.advance(&self.input[consumed..], &mut turn);
             consumed += done;
