@@ -63,7 +63,7 @@ impl<'e> Conversation<'e> {
             self.send();
             match step {
                 Step::Send => {}
-                Step::Yield => commands_left = COMMANDS_IN_A_ROW,
+                Step::Yield => work_left = Turn::work_for(COMMANDS_IN_A_ROW),
                 Step::Read { .. } => break,
                 Step::Close => {
                     self.closed = true;
