@@ -12,12 +12,12 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use script::{Action, Block, Captures, Match, Pattern, Script, Step, Target, escape};
+use script::{Action, Block, Captures, Match, Pattern, Step, Target, escape};
 
 /// How long a reply may take before the block counts as failed.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ fn memcached_confirms_the_classic_transcripts() {
 fn run_all(program: &Program, target: Option<Target>) {
     let mut failures = Vec::new();
     let mut blocks_run = 0;
-    for (file, script) in read_scripts() {
+    for (file, script) in script::read_classic() {
         let server = match Server::start(program, &script.args) {
             Ok(server) => server,
             Err(error) => {
@@ -81,22 +81,6 @@ fn run_all(program: &Program, target: Option<Target>) {
         failures.len(),
         failures.join("\n")
     );
-}
-
-fn read_scripts() -> Vec<(String, Script)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/classic");
-    let entries = fs::read_dir(folder).expect("the scripts are part of the repository");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    let parse = |path: PathBuf| {
-        let file = path.file_name().unwrap().to_string_lossy().into_owned();
-        let text = fs::read_to_string(&path).unwrap();
-        match Script::parse(&text) {
-            Ok(script) => (file, script),
-            Err(error) => panic!("{file}: {error}"),
-        }
-    };
-    paths.into_iter().map(parse).collect()
 }
 
 fn run_block(address: SocketAddr, block: &Block, target: Target) -> Result<(), String> {

@@ -170,11 +170,14 @@ impl Engine {
             }
             Command::Stats(stats) => self.show(stats, now),
             Command::Version => Reply::Version,
-            Command::Shutdown if self.options.shutdown_allowed => {
+            Command::Shutdown { .. } if !self.options.shutdown_allowed => {
+                Reply::Error(Error::ShutdownNotEnabled)
+            }
+            Command::Shutdown { mode_known: false } => Reply::Error(Error::BadShutdownMode),
+            Command::Shutdown { mode_known: true } => {
                 self.shutdown.store(true, Relaxed);
                 Reply::Close
             }
-            Command::Shutdown => Reply::Error(Error::ShutdownNotEnabled),
             Command::Quit => Reply::Close,
         }
     }
@@ -463,7 +466,7 @@ impl Engine {
 
     fn flush_all<'e, 'b>(
         &'e self,
-        at: Exptime,
+        at: Option<Exptime>,
         counters: &Counters,
         now: Now,
     ) -> Reply<'b, ItemRef<'e>> {
@@ -471,8 +474,12 @@ impl Engine {
         if !self.options.flush_allowed {
             return Reply::Error(Error::FlushNotAllowed);
         }
+        let Some(at) = at else {
+            return Reply::Error(Error::BadExptime);
+        };
         let second = expiry(at, now);
-        self.store.flush((second > now.seconds).then_some(second));
+        let later = (second > now.seconds).then_some(second);
+        self.store.flush(later, now.seconds);
         Reply::Ok
     }
 
@@ -569,10 +576,10 @@ fn pieces_of<'a>(item: &'a ItemRef<'_>) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// The number that an item holds. Only the first piece is looked at: 20 digits never span two.
+/// The number that an item holds. As in memcached, a value in several pieces is none.
 fn counter_of(item: &ItemRef<'_>) -> Option<u64> {
-    const DIGITS_MAX: usize = 20;
-    (item.len() <= DIGITS_MAX).then(|| number::counter(item.piece(0)))?
+    let value = item.piece(0);
+    (value.len() == item.len()).then(|| number::counter(value))?
 }
 
 fn stored<'e>(mode: Mode, outcome: Outcome, counters: &Counters) -> Reply<'static, ItemRef<'e>> {

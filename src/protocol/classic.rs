@@ -519,14 +519,14 @@ fn touch(line: Line<'_>) -> Decoded<'_> {
 fn flush_all(line: Line<'_>) -> Decoded<'_> {
     let words = line.words().count();
     if words == usize::from(line.noreply()) {
-        return line.command(Command::FlushAll { at: Exptime::Never });
+        return line.command(Command::FlushAll {
+            at: Some(Exptime::Never),
+        });
     }
-    match line.words().next().and_then(number::signed_32) {
-        Some(delay) => line.command(Command::FlushAll {
-            at: Exptime::new(delay),
-        }),
-        None => line.quiet_error(Error::BadExptime, 0),
-    }
+    let delay = line.words().next().and_then(number::signed_32);
+    line.command(Command::FlushAll {
+        at: delay.map(Exptime::new),
+    })
 }
 
 /// `stats [settings|items|slabs|sizes|conns|reset|detail on|off|dump]`
@@ -574,10 +574,11 @@ fn cache_memlimit(line: Line<'_>) -> Decoded<'_> {
 /// `shutdown [graceful]`
 fn shutdown(line: Line<'_>) -> Decoded<'_> {
     let mut words = line.words();
-    match (words.next(), words.next()) {
-        (None | Some(b"graceful"), None) => line.command(Command::Shutdown),
-        _ => line.error(Error::BadShutdownMode),
-    }
+    let mode_known = matches!(
+        (words.next(), words.next()),
+        (None | Some(b"graceful"), None)
+    );
+    line.command(Command::Shutdown { mode_known })
 }
 
 fn encode_hit<V: Value>(envelope: &Envelope, hit: Hit<'_, V>, sink: &mut impl ReplySink<V>) {

@@ -92,8 +92,9 @@ pub enum Command<'b> {
     },
     /// Make all items invalid, now or at a later time.
     FlushAll {
-        /// `Never`, `AtOnce` and absent all mean now.
-        at: Exptime,
+        /// `Never` and `AtOnce` both mean now; `None` could not be read, which matters only where
+        /// the command is allowed at all.
+        at: Option<Exptime>,
     },
     /// Change the memory limit of the running server.
     CacheMemlimit {
@@ -110,7 +111,10 @@ pub enum Command<'b> {
     /// Name the memcached release that is spoken.
     Version,
     /// End the server.
-    Shutdown,
+    Shutdown {
+        /// Whether the mode asked for is known, which matters only where the command is allowed.
+        mode_known: bool,
+    },
     /// End the connection.
     Quit,
 }

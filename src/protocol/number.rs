@@ -1,7 +1,6 @@
 //! Decimal numbers as memcached reads them, each function with the leniency of its place.
 //!
-//! Called by the decoders only. Leading zeros are fine everywhere; white space and hexadecimal
-//! nowhere.
+//! Leading zeros are fine everywhere, hexadecimal nowhere, spaces around counters only.
 
 /// Reads digits only, as lengths, deltas and CAS uniques are written; `None` above `u64::MAX`.
 pub fn unsigned(token: &[u8]) -> Option<u64> {
@@ -48,11 +47,12 @@ pub fn client_flags(token: &[u8]) -> Option<u32> {
     unsigned(digits).map(|flags| flags as u32)
 }
 
-/// Reads an item's value as a counter: the digits of an `incr` target, spaces behind them allowed,
-/// since `decr` pads with them. At most 20 digits (protocol.txt, "Increment/Decrement").
+/// Reads an item's value as a counter: the digits of an `incr` target, spaces around them allowed,
+/// since `decr` pads with them and memcached's parser passes over those in front.
 pub fn counter(value: &[u8]) -> Option<u64> {
+    let begin = value.iter().position(|&byte| byte != b' ')?;
     let end = value.iter().rposition(|&byte| byte != b' ')? + 1;
-    unsigned(&value[..end])
+    unsigned(&value[begin..end])
 }
 
 #[cfg(test)]
@@ -94,9 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_may_be_padded_behind_and_nowhere_else() {
+    fn a_counter_may_be_padded_with_spaces() {
         assert_eq!(counter(b"9 "), Some(9));
-        assert_eq!(counter(b" 9"), None);
+        assert_eq!(counter(b" 9"), Some(9));
+        assert_eq!(counter(b"000000000000000000000009"), Some(9));
+        assert_eq!(counter(b"9 9"), None);
         assert_eq!(counter(b"  "), None);
         assert_eq!(counter(b""), None);
         assert_eq!(counter(b"-12"), None);

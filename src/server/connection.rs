@@ -200,14 +200,14 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         buffers: &mut Buffers,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Ended>>> {
-        let mut commands_left = self.worker.requests_per_event;
+        let mut work_left = Turn::work_for(self.worker.requests_per_event);
         let mut consumed = 0;
         let (step, sent) = loop {
             let mut turn = Turn {
                 output: &mut output,
                 counters: &self.worker.counters,
                 now,
-                commands_left: &mut commands_left,
+                work_left: &mut work_left,
             };
             let (done, mut step) = self.session.advance(&input[consumed..], &mut turn);
             consumed += done;

@@ -65,8 +65,26 @@ pub struct Turn<'t, 'e> {
     pub counters: &'t Counters,
     /// The time of all commands of this call.
     pub now: Now,
-    /// Commands that may still be executed before others have their turn.
-    pub commands_left: &'t mut u32,
+    /// Work that may still be done before others have their turn; see [`Turn::work_for`].
+    pub work_left: &'t mut u32,
+}
+
+/// What a command counts for.
+const COMMAND_WORK: u32 = 16;
+
+/// What a key of a multiget counts for, its last one apart.
+const KEY_WORK: u32 = 1;
+
+impl Turn<'_, '_> {
+    /// The work of this many commands. A multiget is one command, but a long one is worth several,
+    /// so that a line of thousands of keys does not keep others waiting.
+    pub fn work_for(commands: u32) -> u32 {
+        commands.saturating_mul(COMMAND_WORK)
+    }
+
+    fn spend(&mut self, work: u32) {
+        *self.work_left = self.work_left.saturating_sub(work);
+    }
 }
 
 impl<'e> Session<'e> {
@@ -105,7 +123,7 @@ impl<'e> Session<'e> {
             if turn.output.is_full() {
                 return (consumed, Step::Send);
             }
-            if *turn.commands_left == 0 {
+            if *turn.work_left == 0 {
                 return (consumed, Step::Yield);
             }
             match self.decode(rest, turn) {
@@ -142,7 +160,11 @@ impl<'e> Session<'e> {
     }
 
     fn execute(&mut self, request: &Request<'_>, turn: &mut Turn<'_, 'e>) -> Next {
-        *turn.commands_left -= 1;
+        turn.spend(if self.codec.in_run() {
+            KEY_WORK
+        } else {
+            COMMAND_WORK
+        });
         let reply = self
             .engine
             .execute(&request.command, turn.counters, turn.now);
@@ -164,7 +186,7 @@ impl<'e> Session<'e> {
                 wanted: upload.header_bytes + value_bytes + 2,
             }),
             Begin::Stream(stream) => {
-                *turn.commands_left -= 1;
+                turn.spend(COMMAND_WORK);
                 self.incoming = Some(Box::new(Incoming::new(stream, upload)));
                 Next::Consumed(upload.header_bytes)
             }
@@ -175,7 +197,7 @@ impl<'e> Session<'e> {
     /// A data block without its end: a value that is too large is told so first, as in memcached,
     /// which never looks at the end of what it skips.
     fn reject(&mut self, upload: &Upload<'_>, turn: &mut Turn<'_, 'e>) -> Next {
-        *turn.commands_left -= 1;
+        turn.spend(COMMAND_WORK);
         let value_bytes = upload.value_bytes as usize;
         let too_large =
             self.engine
@@ -194,7 +216,7 @@ impl<'e> Session<'e> {
     }
 
     fn recover(&mut self, bad: Bad, turn: &mut Turn<'_, 'e>) -> Next {
-        *turn.commands_left -= 1;
+        turn.spend(COMMAND_WORK);
         if let Some(error) = bad.reply {
             Classic::encode_error(error, turn.output);
         }

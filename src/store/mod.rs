@@ -433,8 +433,10 @@ impl Store {
     }
 
     /// Makes every item written so far invalid, at `at_seconds` or, without, now. A later flush
-    /// takes the place of one that is still to come, as in memcached.
-    pub fn flush(&self, at_seconds: Option<u32>) {
+    /// takes the place of one that is still to come, as in memcached; one that has come due is
+    /// carried out first.
+    pub fn flush(&self, at_seconds: Option<u32>, now_seconds: u32) {
+        self.settle(now_seconds);
         let _log = self.log.lock();
         match at_seconds {
             Some(second) => self.set_flush_at(second),

@@ -1,6 +1,6 @@
 //! Golden transcripts: their file format, their parsed form and the matcher of replies.
 //!
-//! Nothing here does I/O or reads a clock. A runner feeds the sends to a server (over a socket, or to the protocol code
+//! Nothing here reads a clock, and only [`read_classic`] reads files. A runner feeds the sends to a server (over a socket, or to the protocol code
 //! in process, cut anywhere) and asks [`Pattern::matches`] about the bytes that came back.
 //!
 //! A file is a header and blocks, each opened by `== name of the behaviour protected`:
@@ -32,13 +32,15 @@
 //! leaves it out for an oracle, and in the header the whole file.
 //!
 //! Invariants: *one write*: sends with no other step between them are pipelined in one write. *Sentinel*: a block that
-//! does not end in `<close` or `open` ends with `mn`, answered `MN`, so a reply that should not have come is found.
+//! does not end in `<close` or `open` ends with `version` and its answer, so a reply that should not have come is found.
 //! *Alone*: a block begins on a fresh connection and uses keys of its own, so any one can be run by itself.
 
 #![allow(dead_code)] // Every test binary that includes this file uses its own part of it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Who answers: tokencached itself, or one of the two generations of memcached that serve as oracles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +122,23 @@ pub enum Match {
     Incomplete,
     /// No further bytes can make it match. Says what was expected and what came.
     Mismatch(String),
+}
+
+/// The transcripts of the classic text protocol, each with its file's name. Panics where one cannot be read.
+pub fn read_classic() -> Vec<(String, Script)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/classic");
+    let entries = fs::read_dir(folder).expect("the scripts are part of the repository");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let parse = |path: PathBuf| {
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        match Script::parse(&text) {
+            Ok(script) => (file, script),
+            Err(error) => panic!("{file}: {error}"),
+        }
+    };
+    paths.into_iter().map(parse).collect()
 }
 
 impl Script {
@@ -215,9 +234,9 @@ impl Block {
             return Ok(());
         }
         for action in [
-            Action::Send(Template(parse_parts("mn\\r\\n")?)),
+            Action::Send(Template(parse_parts("version\\r\\n")?)),
             Action::Expect(Pattern {
-                parts: parse_parts("MN\\r\\n")?,
+                parts: parse_parts("VERSION {_:u64}.{_:u64}.{_:u64}\\r\\n")?,
                 skips_lines: false,
             }),
         ] {

@@ -1,0 +1,106 @@
+//! Any bytes, in any pieces, at any time: the replies are those to the same bytes in one piece.
+//!
+//! Two engines with small memory and the same clock get the same input: the first gets all bytes of
+//! one moment at once, the second in pieces. CAS uniques count up from the same number in both, so the replies agree to the byte.
+//!
+//! The layout of an input: the first byte seeds the pieces, byte 0x00 lets seconds pass and opens a
+//! new connection if the next byte is odd, and everything else is what the client sends.
+
+#![no_main]
+
+#[path = "../../tests/common/conversation.rs"]
+mod conversation;
+
+use conversation::Conversation;
+use libfuzzer_sys::fuzz_target;
+use tokencached::clock::Clock;
+use tokencached::engine::{Engine, Options};
+use tokencached::stats::memcached::Process;
+use tokencached::store::{self, Store};
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&seed, script)) = data.split_first() else {
+        return;
+    };
+    let (whole, cut) = (engine(), engine());
+    let counters = (
+        whole.stats().register_worker(),
+        cut.stats().register_worker(),
+    );
+    let mut pieces = Pieces(u32::from(seed) + 1);
+    let connect = || {
+        (
+            Conversation::new(&whole, &counters.0),
+            Conversation::new(&cut, &counters.1),
+        )
+    };
+    let clock = Clock::manual();
+    let mut conversations = connect();
+    for (number, act) in script.split(|&byte| byte == 0).enumerate() {
+        let act = match act {
+            [pause, act @ ..] if number > 0 => {
+                clock.advance(u32::from(pause / 2));
+                if pause % 2 == 1 {
+                    conversations = connect();
+                }
+                act
+            }
+            act => act,
+        };
+        conversations.0.feed(act, clock.now());
+        let mut rest = act;
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(pieces.next(rest.len()));
+            conversations.1.feed(piece, clock.now());
+            rest = behind;
+        }
+        agree(&conversations.0, &conversations.1);
+    }
+});
+
+fn engine() -> Engine {
+    let store = store::Options {
+        memory_limit_bytes: 8 << 20,
+        memory_ceiling_bytes: 16 << 20,
+        ..store::Options::default()
+    };
+    let process = Process {
+        started: Clock::manual().now(),
+        connections_max: 1,
+        threads: 1,
+    };
+    let store = Store::new(&store).expect("there is memory for a store");
+    Engine::new(store, Options::default(), process)
+}
+
+fn agree(whole: &Conversation<'_>, cut: &Conversation<'_>) {
+    // The process's own times differ from one moment to the next, and each store hashes differently.
+    let lines = |replies: &'_ [u8]| -> Vec<Vec<u8>> {
+        let lines = replies.split_inclusive(|&byte| byte == b'\n');
+        let fixed =
+            |line: &&[u8]| !line.starts_with(b"STAT rusage_") && !line.starts_with(b"STAT hash_");
+        lines.filter(fixed).map(<[u8]>::to_vec).collect()
+    };
+    assert_eq!(lines(&whole.replies), lines(&cut.replies));
+    assert_eq!(whole.closed, cut.closed);
+    assert!(whole.closed || whole.is_idle() == cut.is_idle());
+}
+
+/// Lengths of pieces, from a seed: often one byte, sometimes many.
+struct Pieces(u32);
+
+impl Pieces {
+    fn next(&mut self, length: usize) -> usize {
+        // Marsaglia's xorshift.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        let longest = match self.0 % 4 {
+            0 => 1,
+            1 => 4,
+            2 => 40,
+            _ => 4_000,
+        };
+        ((self.0 >> 8) as usize % longest + 1).min(length)
+    }
+}

@@ -1,0 +1,135 @@
+//! What a request costs the allocator, counted: a hit, a miss and a `set` in place cost nothing.
+//!
+//! One test, so that no other thread of this process allocates meanwhile.
+
+#[path = "common/conversation.rs"]
+mod conversation;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use conversation::Conversation;
+use tokencached::clock::{Clock, Now};
+use tokencached::engine::{Engine, Options};
+use tokencached::stats::memcached::Process;
+use tokencached::store::{self, Store};
+
+/// The system's allocator, counting what is asked of it.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promises are those of this function.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, bytes) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of a thousand requests after as many to warm up.
+fn allocations(conversation: &mut Conversation<'_>, now: Now, request: &[u8], reply: &[u8]) -> u64 {
+    let mut thousand = || {
+        for _ in 0..1_000 {
+            conversation.replies.clear();
+            conversation.feed(request, now);
+            assert_eq!(conversation.replies, reply);
+        }
+    };
+    thousand();
+    let before = ALLOCATIONS.load(Relaxed);
+    thousand();
+    ALLOCATIONS.load(Relaxed) - before
+}
+
+fn set(key: &str, value: &[u8]) -> Vec<u8> {
+    let line = format!("set {key} 0 300 {} \r\n", value.len());
+    [line.as_bytes(), value, b"\r\n"].concat()
+}
+
+fn hit(key: &str, value: &[u8]) -> Vec<u8> {
+    let line = format!("VALUE {key} 0 {}\r\n", value.len());
+    [line.as_bytes(), value, b"\r\n"].concat()
+}
+
+#[test]
+fn requests_served_from_memory_allocate_nothing() {
+    let clock = Clock::manual();
+    let now = clock.now();
+    let process = Process {
+        started: now,
+        connections_max: 1,
+        threads: 1,
+    };
+    let store = Store::new(&store::Options::default()).unwrap();
+    let engine = Engine::new(store, Options::default(), process);
+    let counters = engine.stats().register_worker();
+    let mut conversation = Conversation::new(&engine, &counters);
+    let mut count =
+        |request: &[u8], reply: &[u8]| allocations(&mut conversation, now, request, reply);
+
+    let token = vec![b't'; 8 << 10];
+    // Goes out by reference, between its line and its end.
+    let large = vec![b'l'; 200 << 10];
+    assert_eq!(
+        count(&set("tokens/1", &token), b"STORED\r\n"),
+        0,
+        "a set in place"
+    );
+    assert_eq!(
+        count(&set("tokens/2", &token[..5_000]), b"STORED\r\n"),
+        0,
+        "another"
+    );
+
+    let one = [&hit("tokens/1", &token), &b"END\r\n"[..]].concat();
+    assert_eq!(count(b"get tokens/1\r\n", &one), 0, "a hit");
+    assert_eq!(
+        count(b"gat 300 tokens/1\r\n", &one),
+        0,
+        "a hit that touches"
+    );
+    assert_eq!(count(b"get tokens/3\r\n", b"END\r\n"), 0, "a miss");
+
+    let two = [hit("tokens/1", &token), hit("tokens/2", &token[..5_000])].concat();
+    let two = [two, b"END\r\n".to_vec()].concat();
+    assert_eq!(
+        count(b"get tokens/1 tokens/3 tokens/2\r\n", &two),
+        0,
+        "a multiget"
+    );
+    assert_eq!(
+        count(b"get tokens/1 \r\nget tokens/2 \r\n", &{
+            let first = [hit("tokens/1", &token), b"END\r\n".to_vec()].concat();
+            let second = [hit("tokens/2", &token[..5_000]), b"END\r\n".to_vec()].concat();
+            [first, second].concat()
+        }),
+        0,
+        "two gets in one read"
+    );
+
+    // What is known of the upload while it is under way, and its key.
+    let allocated = count(&set("tokens/4", &large), b"STORED\r\n");
+    assert!(
+        allocated <= 2 * 1_000,
+        "a large set: {allocated} for a thousand"
+    );
+    let large = [hit("tokens/4", &large), b"END\r\n".to_vec()].concat();
+    assert_eq!(count(b"get tokens/4\r\n", &large), 0, "a large hit");
+}

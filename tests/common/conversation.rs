@@ -1,0 +1,92 @@
+//! A conversation with the server's session, without a socket: bytes in, replies out.
+//!
+//! Does what `server::connection` does between a `recv` and a `send`. Part of the tests and of the
+//! fuzzers; nothing here reads a clock.
+
+#![allow(dead_code)] // Every program that includes this file uses its own part of it.
+
+use std::task::{Context, Poll, Waker};
+
+use tokencached::clock::Now;
+use tokencached::engine::Engine;
+use tokencached::server::output::Output;
+use tokencached::server::session::{Session, Step, Turn};
+use tokencached::stats::Counters;
+use tokencached::store::ItemRef;
+
+/// `-R`, small, so that long inputs meet it.
+const COMMANDS_IN_A_ROW: u32 = 20;
+
+/// One client's connection to an engine.
+pub struct Conversation<'e> {
+    session: Session<'e>,
+    counters: &'e Counters,
+    output: Output<ItemRef<'e>>,
+    /// What was fed and not executed.
+    input: Vec<u8>,
+    /// What has been answered; for the caller to take from.
+    pub replies: Vec<u8>,
+    /// The server has ended it.
+    pub closed: bool,
+}
+
+impl<'e> Conversation<'e> {
+    /// A new connection.
+    pub fn new(engine: &'e Engine, counters: &'e Counters) -> Conversation<'e> {
+        Conversation {
+            session: Session::new(engine),
+            counters,
+            output: Output::with_buffer(Vec::new()),
+            input: Vec::new(),
+            replies: Vec::new(),
+            closed: false,
+        }
+    }
+
+    /// Has the server read these bytes at once, and execute what is complete.
+    pub fn feed(&mut self, bytes: &[u8], now: Now) {
+        if self.closed || bytes.is_empty() {
+            return;
+        }
+        self.input.extend_from_slice(bytes);
+        let mut consumed = 0;
+        let mut work_left = Turn::work_for(COMMANDS_IN_A_ROW);
+        loop {
+            let mut turn = Turn {
+                output: &mut self.output,
+                counters: self.counters,
+                now,
+                work_left: &mut work_left,
+            };
+            let (done, step) = self.session.advance(&self.input[consumed..], &mut turn);
+            consumed += done;
+            self.send();
+            match step {
+                Step::Send => {}
+                Step::Yield => work_left = Turn::work_for(COMMANDS_IN_A_ROW),
+                Step::Read { .. } => break,
+                Step::Close => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        self.input.drain(..consumed);
+    }
+
+    /// Whether nothing is begun.
+    pub fn is_idle(&self) -> bool {
+        self.input.is_empty() && self.session.is_idle()
+    }
+
+    fn send(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        let sent = self
+            .output
+            .poll_send(&mut self.replies, &mut context, |_| ());
+        assert!(
+            matches!(sent, Poll::Ready(Ok(()))),
+            "a vector takes everything"
+        );
+    }
+}
