@@ -302,21 +302,6 @@ impl Client<TcpStream> {
         stream.set_write_timeout(Some(LIMIT)).unwrap();
         Client::new(stream)
     }
-
-    /// Sends what the sockets' buffers take without waiting. Gives how much that was.
-    pub fn send_what_fits(&mut self, bytes: &[u8]) -> usize {
-        self.stream.set_nonblocking(true).unwrap();
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match self.stream.write(&bytes[sent..]) {
-                Ok(count) => sent += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
-        self.stream.set_nonblocking(false).unwrap();
-        sent
-    }
 }
 
 impl Client<UnixStream> {

@@ -21,7 +21,7 @@ fn daemon() -> Daemon {
 /// A service that goes about its business: whatever others do, this has to work.
 fn business(daemon: &Daemon, seed: u64) {
     let mut client = daemon.client();
-    for number in 0..20 {
+    for number in 0..40 {
         let key = format!("business{number}");
         let value = pattern(seed + number, 13 * KIB);
         client.must_set(&key, &value);
@@ -39,6 +39,18 @@ fn announce(daemon: &Daemon, value_bytes: usize) -> Vec<Client<TcpStream>> {
         client
     };
     (0..CLIENTS).map(open).collect()
+}
+
+/// Fills what the budget has for large amounts: whatever is over 32 KiB finds no room any more.
+fn fill(daemon: &Daemon) -> Vec<Client<TcpStream>> {
+    let mut clients = announce(daemon, 100 * KIB);
+    clients.truncate(200);
+    for number in 0..40 {
+        let mut client = daemon.client();
+        client.send(format!("set small{number} 0 0 {}\r\nhalf", 30 * KIB));
+        clients.push(client);
+    }
+    clients
 }
 
 fn finish(clients: &mut [Client<TcpStream>], value_bytes: usize) -> usize {
@@ -102,7 +114,7 @@ fn while_others_fill_the_budget_pipelined_requests_are_answered() {
     let daemon = daemon();
     let value = pattern(7, 8 * KIB);
     daemon.client().must_set("k", &value);
-    let _hogs = announce(&daemon, 100 * KIB);
+    let _hogs = fill(&daemon);
     for requests in [25, 100, 1_000] {
         // More than one turn's commands, and more than a buffer's bytes.
         let mut client = daemon.client();
@@ -122,7 +134,7 @@ fn while_others_fill_the_budget_a_multiget_is_answered() {
     for (number, key) in keys.iter().enumerate() {
         client.must_set(key, &pattern(number as u64, 8 * KIB));
     }
-    let _hogs = announce(&daemon, 100 * KIB);
+    let _hogs = fill(&daemon);
     client.send(format!("get {}\r\n", keys.join(" ")));
     for (number, key) in keys.iter().enumerate() {
         assert_eq!(client.value(key), Some(pattern(number as u64, 8 * KIB)));
@@ -136,7 +148,7 @@ fn while_others_fill_the_budget_a_large_value_is_read() {
     let mut client = daemon.client();
     let value = pattern(9, 900 * KIB);
     client.must_set("k", &value);
-    let _hogs = announce(&daemon, 100 * KIB);
+    let _hogs = fill(&daemon);
     for _ in 0..10 {
         assert_eq!(client.get("k").as_ref(), Some(&value));
     }

@@ -36,11 +36,15 @@ fn no_key_and_no_value_is_ever_logged() {
         client.stream.shutdown(std::net::Shutdown::Write).unwrap();
         client.rest();
     }
+    let mut watcher = daemon.client();
     let mut client = daemon.client();
     client.send(format!("set {KEY} 0 0 900000\r\n{VALUE}"));
     let many: Vec<_> = (0..30).map(|_| daemon.client()).collect();
+    wait_until("some are turned away", || {
+        watcher.stat("rejected_connections") > 0
+    });
     drop((client, many));
-    wait_until("all are gone", || daemon.stat("curr_connections") == 1);
+    wait_until("all are gone", || watcher.stat("curr_connections") == 1);
     daemon.stop();
     let log = daemon.log();
     assert!(log.contains("listening on"), "{log}");

@@ -6,11 +6,21 @@ use std::os::unix::net::UnixStream;
 
 use rustix::process::Signal;
 
-use crate::daemon::{Client, Daemon, Folder, KIB, pattern, wait_until};
+use crate::daemon::{Client, Daemon, Folder, KIB, pattern, set_request, wait_until};
 
 fn refuses_connections(daemon: &Daemon) -> bool {
     let refused = TcpStream::connect(daemon.address());
     refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// Waits until it has read so many bytes, beside those with which it is asked.
+fn has_read(daemon: &Daemon, bytes: usize) {
+    let mut asked = 0;
+    wait_until("it has read", || {
+        let read = daemon.stat("bytes_read") as usize;
+        asked += "stats\r\n".len();
+        read >= bytes + asked
+    });
 }
 
 #[test]
@@ -41,11 +51,14 @@ fn requests_that_were_begun_are_finished() {
     );
     let mut unread = daemon.client();
     unread.send("get k\r\n".repeat(20));
-    // All of the above has been read once every connection's bytes are counted.
-    wait_until("it has read", || daemon.stat("bytes_read") > 1_700_000);
+    let sent = set_request("k", &value).len()
+        + "get nothing\r\nget kset small 0 0 10\r\n12345set large 0 0 900000\r\n".len()
+        + "set larger 0 0 3000000\r\n".len()
+        + 2 * 400_000
+        + 20 * "get k\r\n".len();
+    has_read(&daemon, sent);
 
     daemon.signal(Signal::TERM);
-    assert_eq!(idle.rest(), b"", "an idle connection ends at once");
     wait_until("nothing is accepted", || refuses_connections(&daemon));
     assert!(UnixStream::connect(&socket).is_err());
 
@@ -63,6 +76,7 @@ fn requests_that_were_begun_are_finished() {
         assert!(unread.value("k").as_ref() == Some(&value));
         assert_eq!(unread.line(), "END");
     }
+    assert_eq!(idle.rest(), b"");
     assert_eq!(daemon.wait().code(), Some(0));
     assert_eq!(folder.names(), [""; 0], "the socket and the pid file");
 }
@@ -95,7 +109,10 @@ fn who_never_finishes_keeps_the_server_from_ending_only_for_a_while() {
     client.send("set half 0 0 10\r\n12345");
     let mut unread = daemon.client();
     unread.send("get k\r\n".repeat(100));
-    wait_until("it has read", || daemon.stat("bytes_read") > 900_000);
+    has_read(
+        &daemon,
+        900 * KIB + "set half 0 0 10\r\n12345".len() + 100 * "get k\r\n".len(),
+    );
     // `stop` gives up waiting long before these two do.
     daemon.stop();
     assert_eq!(client.rest(), b"");
@@ -122,7 +139,7 @@ fn a_server_that_ends_leaves_its_successors_socket_and_pid_file_alone() {
     let mut old = Daemon::start(&args);
     let mut client = old.client();
     client.send("set half 0 0 10\r\n12345");
-    wait_until("it has read", || old.stat("bytes_read") > 20);
+    has_read(&old, "set half 0 0 10\r\n12345".len());
     old.signal(Signal::TERM);
     wait_until("nothing is accepted", || refuses_connections(&old));
 
