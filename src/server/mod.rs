@@ -351,7 +351,8 @@ async fn bind_http(options: Option<HttpOptions>) -> Result<Option<TcpListener>, 
     };
     match TcpListener::bind(options.addr).await {
         Ok(listener) => {
-            tracing::info!("metrics on http://{}/metrics", options.addr);
+            let addr = listener.local_addr().unwrap_or(options.addr);
+            tracing::info!("metrics on http://{addr}/metrics");
             Ok(Some(listener))
         }
         Err(error) if options.required => {
