@@ -9,7 +9,7 @@
 //! Invariant: what was taken is given back when its [`Share`] is dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A command line, or replies without values.
@@ -22,21 +22,23 @@ const MEDIUM_BYTES: usize = 32 << 10;
 #[derive(Debug)]
 pub struct Budget {
     total: usize,
-    used: AtomicUsize,
+    used: Arc<AtomicU64>,
 }
 
 impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: usize) -> Arc<Budget> {
-        Arc::new(Budget {
-            total,
-            used: AtomicUsize::new(0),
-        })
+        Budget::counted(total, Arc::default())
+    }
+
+    /// A budget of `total` bytes that counts in `used`, so that statistics can show it.
+    pub fn counted(total: usize, used: Arc<AtomicU64>) -> Arc<Budget> {
+        Arc::new(Budget { total, used })
     }
 
     /// Bytes taken at the moment.
     pub fn used(&self) -> usize {
-        self.used.load(Relaxed)
+        self.used.load(Relaxed) as usize
     }
 
     /// Up to where an amount of this size may fill the budget.
@@ -49,14 +51,14 @@ impl Budget {
     }
 
     fn try_take(&self, bytes: usize) -> bool {
-        let limit = self.limit_for(bytes);
-        let take = |used: usize| used.checked_add(bytes).filter(|&used| used <= limit);
+        let limit = self.limit_for(bytes) as u64;
+        let take = |used: u64| used.checked_add(bytes as u64).filter(|&used| used <= limit);
         // Relaxed: a count that orders nothing.
         self.used.fetch_update(Relaxed, Relaxed, take).is_ok()
     }
 
     fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Relaxed);
+        self.used.fetch_sub(bytes as u64, Relaxed);
     }
 }
 

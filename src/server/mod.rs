@@ -378,7 +378,8 @@ fn start_workers(
     engine: &Arc<Engine>,
     stopping: &watch::Receiver<bool>,
 ) -> Result<Vec<WorkerThread>, StartError> {
-    let buffers = Budget::new(options.buffer_budget_bytes);
+    let buffer_bytes = Arc::clone(&engine.stats().server.buffer_bytes);
+    let buffers = Budget::counted(options.buffer_budget_bytes, buffer_bytes);
     let held = Budget::new(usize::try_from(engine.held_bytes_max()).unwrap_or(usize::MAX));
     let worker = || Worker {
         engine: Arc::clone(engine),
