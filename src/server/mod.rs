@@ -380,7 +380,7 @@ fn start_workers(
 ) -> Result<Vec<WorkerThread>, StartError> {
     let buffer_bytes = Arc::clone(&engine.stats().server.buffer_bytes);
     let buffers = Budget::counted(options.buffer_budget_bytes, buffer_bytes);
-    let held = Budget::new(usize::try_from(engine.held_bytes_max()).unwrap_or(usize::MAX));
+    let held = Budget::plain(usize::try_from(engine.held_bytes_max()).unwrap_or(usize::MAX));
     let worker = || Worker {
         engine: Arc::clone(engine),
         counters: engine.stats().register_worker(),
