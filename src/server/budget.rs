@@ -4,12 +4,13 @@
 //! read, takes what it keeps from here and gives it back. When the budget runs out it is the large
 //! and late ones that are refused: half of it is for anything, three quarters for what is at most
 //! [`MEDIUM_BYTES`], all of it for command lines and short replies. Values that a slow peer has not
-//! read may besides stay where they are in the store, up to a limit of their own.
+//! read may besides stay where they are in the store, up to a limit of their own, in which there are
+//! no such steps, and one value is always allowed, so that any that can be stored can be read.
 //!
 //! Invariant: what was taken is given back when its [`Share`] is dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A command line, or replies without values.
@@ -22,25 +23,49 @@ const MEDIUM_BYTES: usize = 32 << 10;
 #[derive(Debug)]
 pub struct Budget {
     total: usize,
-    used: AtomicUsize,
+    used: Arc<AtomicU64>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Large amounts leave room for small ones.
+    Stepped,
+    /// All amounts are alike, and one alone may be of any size.
+    Plain,
 }
 
 impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: usize) -> Arc<Budget> {
+        Budget::counted(total, Arc::default())
+    }
+
+    /// A budget of `total` bytes that counts in `used`, so that statistics can show it.
+    pub fn counted(total: usize, used: Arc<AtomicU64>) -> Arc<Budget> {
+        let kind = Kind::Stepped;
+        Arc::new(Budget { total, used, kind })
+    }
+
+    /// A budget of `total` bytes in which all amounts are alike, and one alone may be of any size.
+    pub fn plain(total: usize) -> Arc<Budget> {
         Arc::new(Budget {
             total,
-            used: AtomicUsize::new(0),
+            used: Arc::default(),
+            kind: Kind::Plain,
         })
     }
 
     /// Bytes taken at the moment.
     pub fn used(&self) -> usize {
-        self.used.load(Relaxed)
+        self.used.load(Relaxed) as usize
     }
 
     /// Up to where an amount of this size may fill the budget.
     fn limit_for(&self, bytes: usize) -> usize {
+        if self.kind == Kind::Plain {
+            return self.total;
+        }
         match bytes {
             ..=SMALL_BYTES => self.total,
             ..=MEDIUM_BYTES => self.total / 4 * 3,
@@ -49,14 +74,18 @@ impl Budget {
     }
 
     fn try_take(&self, bytes: usize) -> bool {
-        let limit = self.limit_for(bytes);
-        let take = |used: usize| used.checked_add(bytes).filter(|&used| used <= limit);
+        let limit = self.limit_for(bytes) as u64;
+        let alone = |used: u64| used == 0 && self.kind == Kind::Plain;
+        let take = |used: u64| {
+            let sum = used.checked_add(bytes as u64)?;
+            (sum <= limit || alone(used)).then_some(sum)
+        };
         // Relaxed: a count that orders nothing.
         self.used.fetch_update(Relaxed, Relaxed, take).is_ok()
     }
 
     fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Relaxed);
+        self.used.fetch_sub(bytes as u64, Relaxed);
     }
 }
 
@@ -112,6 +141,14 @@ mod tests {
         assert_eq!(budget.used(), (512 + 20 + 4) << 10);
         drop((large, medium, refused));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_plain_budget_takes_any_amount_alone_and_all_amounts_alike() {
+        let budget = Budget::plain(1 << 20);
+        let (mut one, mut other) = (Share::new(&budget), Share::new(&budget));
+        assert!(one.resize(2 << 20) && !other.resize(1));
+        assert!(one.resize(900 << 10) && other.resize(100 << 10) && !other.resize(200 << 10));
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     /// stays in the store only if the budget has no room for it.
     fn keep_output(
         &mut self,
-        output: Output<ItemRef<'c>>,
+        mut output: Output<ItemRef<'c>>,
         sent: bool,
         buffers: &mut Buffers,
     ) -> io::Result<()> {
@@ -278,9 +278,10 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             self.unsent = Some(Box::new(output.copy_unsent()));
             buffers.output = output.into_buffer();
         } else if output.held_bytes() > 0
-            && self.charge(output.buffer_bytes())
+            && self.charge(output.copied_bytes())
             && self.held.resize(output.held_bytes())
         {
+            buffers.output = output.shrink();
             self.unsent = Some(Box::new(output));
         } else {
             return Err(self.out_of_memory());

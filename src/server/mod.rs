@@ -351,7 +351,8 @@ async fn bind_http(options: Option<HttpOptions>) -> Result<Option<TcpListener>, 
     };
     match TcpListener::bind(options.addr).await {
         Ok(listener) => {
-            tracing::info!("metrics on http://{}/metrics", options.addr);
+            let addr = listener.local_addr().unwrap_or(options.addr);
+            tracing::info!("metrics on http://{addr}/metrics");
             Ok(Some(listener))
         }
         Err(error) if options.required => {
@@ -377,8 +378,9 @@ fn start_workers(
     engine: &Arc<Engine>,
     stopping: &watch::Receiver<bool>,
 ) -> Result<Vec<WorkerThread>, StartError> {
-    let buffers = Budget::new(options.buffer_budget_bytes);
-    let held = Budget::new(usize::try_from(engine.held_bytes_max()).unwrap_or(usize::MAX));
+    let buffer_bytes = Arc::clone(&engine.stats().server.buffer_bytes);
+    let buffers = Budget::counted(options.buffer_budget_bytes, buffer_bytes);
+    let held = Budget::plain(usize::try_from(engine.held_bytes_max()).unwrap_or(usize::MAX));
     let worker = || Worker {
         engine: Arc::clone(engine),
         counters: engine.stats().register_worker(),

@@ -62,6 +62,12 @@ impl<V: Value> Output<V> {
         self.bytes
     }
 
+    /// Takes the buffer away, for use by another output, and goes on with a copy of just its size.
+    pub fn shrink(&mut self) -> Vec<u8> {
+        let copy = self.bytes.as_slice().into();
+        std::mem::replace(&mut self.bytes, copy)
+    }
+
     /// Whether enough is waiting to be sent before anything more is decoded.
     pub fn is_full(&self) -> bool {
         self.unsent() >= UNSENT_BYTES_MAX
@@ -75,6 +81,11 @@ impl<V: Value> Output<V> {
     /// Bytes that its own buffer takes.
     pub fn buffer_bytes(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Bytes in its own buffer.
+    pub fn copied_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Bytes of the values that lie in the store.

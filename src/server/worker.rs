@@ -87,8 +87,12 @@ async fn until_done(worker: &Worker, mut stopping: watch::Receiver<bool>) {
     // An error means that the server is gone, which is as good as being told to stop.
     let _ = stopping.wait_for(|&stopping| stopping).await;
     let finished = async {
-        while worker.busy.load(Relaxed) > 0 {
+        loop {
+            // Before the first look too: what clients sent before the signal is read meanwhile.
             tokio::time::sleep(STOP_CHECK).await;
+            if worker.busy.load(Relaxed) == 0 {
+                return;
+            }
         }
     };
     // Whoever has not finished by then is cut off with the idle ones, when the runtime is dropped.

@@ -134,8 +134,8 @@ pub struct ServerCounters {
     pub listen_disabled_num: AtomicU64,
     /// Microseconds of those pauses.
     pub time_in_listen_disabled_us: AtomicU64,
-    /// Bytes that connection buffers hold.
-    pub buffer_bytes: AtomicU64,
+    /// Bytes that connection buffers hold; the server's budget of them counts here.
+    pub buffer_bytes: Arc<AtomicU64>,
 }
 
 /// Where everything stood at the last `stats reset`.

@@ -1,0 +1,142 @@
+//! The HTTP port: metrics and health, switchable, and never in the way.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+
+use crate::daemon::{Daemon, LIMIT, PROGRAM, is_root, refused};
+
+/// Asks once; gives status line, head and body.
+fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let (status, head) = head.split_once("\r\n").unwrap();
+    (status.to_owned(), head.to_lowercase(), body.to_owned())
+}
+
+fn daemon() -> Daemon {
+    Daemon::with("-l 127.0.0.1:0 --http 127.0.0.1:0")
+}
+
+#[test]
+fn metrics_and_health_are_served() {
+    let daemon = daemon();
+    let mut client = daemon.client();
+    client.must_set("secretkey", b"secretvalue");
+    assert!(client.get("secretkey").is_some());
+    let (status, head, body) = ask(daemon.http(), "GET", "/metrics");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4"),
+        "{head}"
+    );
+    for line in body.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(!name.is_empty(), "{line}");
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+    assert!(!body.contains("secret"), "{body}");
+    let (status, _, body) = ask(daemon.http(), "GET", "/healthz");
+    assert_eq!(
+        (status.as_str(), body.as_str()),
+        ("HTTP/1.1 200 OK", "ok\n")
+    );
+    let (status, _, body) = ask(daemon.http(), "HEAD", "/metrics");
+    assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
+    for path in ["/", "/metrics/", "/metric", "//metrics", "/../metrics"] {
+        assert_eq!(
+            ask(daemon.http(), "GET", path).0,
+            "HTTP/1.1 404 Not Found",
+            "{path}"
+        );
+    }
+    let (status, _, _) = ask(daemon.http(), "POST", "/metrics");
+    assert_eq!(status, "HTTP/1.1 405 Method Not Allowed");
+}
+
+#[test]
+fn slow_http_clients_hold_nothing_up() {
+    let mut daemon = daemon();
+    let connect = |_| {
+        let mut stream = TcpStream::connect(daemon.http()).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHo").unwrap();
+        stream
+    };
+    let _slow: Vec<TcpStream> = (0..20).map(connect).collect();
+    let mut unread = TcpStream::connect(daemon.http()).unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    unread.write_all(&request.repeat(1_000)).unwrap();
+    let mut client = daemon.client();
+    client.must_set("k", b"value");
+    assert_eq!(client.get("k").as_deref(), Some(&b"value"[..]));
+    assert_eq!(ask(daemon.http(), "GET", "/healthz").0, "HTTP/1.1 200 OK");
+    daemon.stop();
+}
+
+#[test]
+fn nonsense_on_the_http_port_ends_that_connection_only() {
+    let daemon = daemon();
+    for nonsense in [
+        &b"\xff\xfe\x00\r\n\r\n"[..],
+        b"get k\r\n",
+        b"GET\r\n\r\n",
+        &[b'x'; 1 << 20],
+    ] {
+        let mut stream = TcpStream::connect(daemon.http()).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        // It may be hung up on before all is sent.
+        let _ = stream.write_all(nonsense);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert_eq!(ask(daemon.http(), "GET", "/healthz").0, "HTTP/1.1 200 OK");
+}
+
+#[test]
+fn an_http_address_that_was_asked_for_and_is_taken_fails_the_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = Command::new(PROGRAM);
+    command.args(["-l", "127.0.0.1:0", "--http", &address]);
+    if is_root() {
+        command.args(["-u", "root"]);
+    }
+    let (status, text) = refused(command);
+    assert_eq!(status, Some(78), "{text}");
+    let line = text.lines().last().unwrap();
+    assert!(
+        line.contains(&format!("http = \"{address}\" (command line --http)")),
+        "{line}"
+    );
+    assert!(line.contains("--http off"), "{line}");
+}
+
+#[test]
+fn the_default_http_address_being_taken_is_only_a_warning() {
+    // Taken by this, or by whoever else has it already.
+    let _taken = TcpListener::bind("127.0.0.1:9150");
+    let mut daemon = Daemon::with("-l 127.0.0.1:0");
+    daemon.client().must_set("k", b"value");
+    let log = daemon.log();
+    let warning = log
+        .lines()
+        .find(|line| line.contains("no metrics"))
+        .expect("a warning");
+    assert!(
+        warning.contains("WARN") && warning.contains("--http"),
+        "{warning}"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn http_can_be_off() {
+    let daemon = Daemon::start("");
+    assert!(!daemon.log().contains("metrics"));
+}

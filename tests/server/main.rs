@@ -1,0 +1,18 @@
+//! The running daemon, from outside: what a client, an operator and an attacker can do to it.
+//!
+//! Each module protects one promise, named in its header; the tests are named after the behaviour.
+//! None measures time. What is bounded is bytes, CPU time and counts.
+
+mod budget;
+mod commands;
+mod connections;
+mod http;
+mod logs;
+mod privileges;
+mod sockets;
+mod start;
+mod stop;
+mod values;
+
+#[path = "../common/daemon.rs"]
+mod daemon;
