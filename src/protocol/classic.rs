@@ -468,11 +468,11 @@ fn delete(line: Line<'_>) -> Decoded<'_> {
         return line.error(Error::BadFormat);
     };
     let mut rest = words().skip(1);
-    let valid = match (rest.next(), rest.next(), rest.next()) {
-        (None | Some(b"0" | b"noreply"), None, None) => true,
-        (Some(b"0"), Some(b"noreply"), None) => true,
-        _ => false,
-    };
+    let rest = [rest.next(), rest.next(), rest.next()];
+    let valid = matches!(
+        rest,
+        [None | Some(b"0" | b"noreply"), None, None] | [Some(b"0"), Some(b"noreply"), None]
+    );
     if !valid {
         return line.quiet_error(Error::BadDelete, 0);
     }
