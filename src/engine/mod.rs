@@ -14,7 +14,9 @@ mod housekeeping;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::AtomicU32;
+
+use tokio::sync::Notify;
 
 use crate::clock::Now;
 use crate::protocol::command::{self, Command, Direction, Exptime, Key, Mode};
@@ -69,7 +71,7 @@ pub struct Engine {
     stats: Stats,
     options: Options,
     process: Process,
-    shutdown: AtomicBool,
+    shutdown: Notify,
 }
 
 /// What to do with a storage command whose value has not arrived.
@@ -105,7 +107,7 @@ impl Engine {
             stats,
             options,
             process,
-            shutdown: AtomicBool::new(false),
+            shutdown: Notify::new(),
         }
     }
 
@@ -114,14 +116,9 @@ impl Engine {
         &self.stats
     }
 
-    /// Whether clients may ask for the server's end.
-    pub fn shutdown_allowed(&self) -> bool {
-        self.options.shutdown_allowed
-    }
-
-    /// Whether a client has asked for the server's end.
-    pub fn shutdown_requested(&self) -> bool {
-        self.shutdown.load(Relaxed)
+    /// Returns once a client has asked for the server's end, which `-A` allows.
+    pub async fn shutdown_asked(&self) {
+        self.shutdown.notified().await;
     }
 
     /// All metrics in Prometheus' text format.
@@ -175,7 +172,7 @@ impl Engine {
             }
             Command::Shutdown { mode_known: false } => Reply::Error(Error::BadShutdownMode),
             Command::Shutdown { mode_known: true } => {
-                self.shutdown.store(true, Relaxed);
+                self.shutdown.notify_one();
                 Reply::Close
             }
             Command::Quit => Reply::Close,

@@ -29,7 +29,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,9 +42,6 @@ use crate::store::{self, Store};
 use budget::Budget;
 use listener::{Acceptor, Listener};
 use worker::{Worker, WorkerThread};
-
-/// How often the server looks whether a client has asked for its end, where `-A` allows that.
-const SHUTDOWN_CHECK: Duration = Duration::from_millis(200);
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -331,7 +327,7 @@ async fn serve(
     }
     let ended = tokio::select! {
         () = stop_signals.wait() => Ok(()),
-        () = shutdown_command(&engine) => Ok(()),
+        () = engine.shutdown_asked() => Ok(()),
         Some(Ok(ended)) = tasks.join_next() => ended,
     };
     tracing::info!("stopping: requests that were begun are finished");
@@ -393,16 +389,6 @@ fn start_workers(
         .map(|number| WorkerThread::start(number, worker(), stopping.clone()))
         .collect::<io::Result<_>>()
         .map_err(StartError::system)
-}
-
-/// Returns once a client has asked for the server's end; never where that is not allowed.
-async fn shutdown_command(engine: &Engine) {
-    if !engine.shutdown_allowed() {
-        return std::future::pending().await;
-    }
-    while !engine.shutdown_requested() {
-        tokio::time::sleep(SHUTDOWN_CHECK).await;
-    }
 }
 
 /// The signals that end the server.
