@@ -25,7 +25,8 @@ use super::error::Error;
 use super::number;
 use super::reply::{Hit, PrefixCounts, Reply, ReplySink, Stat, Value};
 
-/// A line other than a multiget that grows past this without ending closes the connection.
+/// A line other than a multiget with more before its end closes the connection. Differs from
+/// memcached, which does so only where the end is not at hand.
 const LINE_BYTES_MAX: usize = 2048;
 
 /// A multiget's line may grow up to this: some 14,000 keys of keystonemiddleware's.
@@ -59,10 +60,13 @@ impl Classic {
         }
         let Some(offset) = memchr::memchr(b'\n', &buffer[self.searched..]) else {
             self.searched = buffer.len();
-            return incomplete(buffer);
+            return too_long(buffer, buffer.len()).unwrap_or(Decoded::NeedMore);
         };
         let line_bytes = self.searched + offset + 1;
         self.searched = 0;
+        if let Some(refused) = too_long(buffer, line_bytes - 1) {
+            return refused;
+        }
         let line = Line::new(buffer, line_bytes);
         if line_bytes < 4 {
             return line.error(Error::BadFormat);
@@ -360,19 +364,19 @@ fn is_key(word: &[u8]) -> bool {
     (1..=KEY_BYTES_MAX).contains(&word.len()) && graphic_prefix(word) == word.len()
 }
 
-/// No line end yet: wait for it, unless this can be no command.
-fn incomplete(buffer: &[u8]) -> Decoded<'static> {
-    if buffer.len() <= LINE_BYTES_MAX {
-        return Decoded::NeedMore;
+/// Refuses a line that has this many bytes before its end, or so far. The same for both, so that how
+/// it arrives makes no difference.
+fn too_long(buffer: &[u8], bytes: usize) -> Option<Decoded<'static>> {
+    const MULTIGETS: [&[u8]; 4] = [b"get ", b"gets ", b"gat ", b"gats "];
+    if bytes <= LINE_BYTES_MAX {
+        None
+    } else if !MULTIGETS.iter().any(|name| buffer.starts_with(name)) {
+        Some(close(None))
+    } else if bytes > MULTIGET_BYTES_MAX {
+        Some(close(Some(Error::RequestTooLarge)))
+    } else {
+        None
     }
-    let multiget = buffer.starts_with(b"get ") || buffer.starts_with(b"gets ");
-    if !multiget {
-        return close(None);
-    }
-    if buffer.len() > MULTIGET_BYTES_MAX {
-        return close(Some(Error::RequestTooLarge));
-    }
-    Decoded::NeedMore
 }
 
 fn close(reply: Option<Error>) -> Decoded<'static> {
@@ -464,11 +468,11 @@ fn delete(line: Line<'_>) -> Decoded<'_> {
         return line.error(Error::BadFormat);
     };
     let mut rest = words().skip(1);
-    let valid = match (rest.next(), rest.next(), rest.next()) {
-        (None | Some(b"0" | b"noreply"), None, None) => true,
-        (Some(b"0"), Some(b"noreply"), None) => true,
-        _ => false,
-    };
+    let rest = [rest.next(), rest.next(), rest.next()];
+    let valid = matches!(
+        rest,
+        [None | Some(b"0" | b"noreply"), None, None] | [Some(b"0"), Some(b"noreply"), None]
+    );
     if !valid {
         return line.quiet_error(Error::BadDelete, 0);
     }

@@ -3,7 +3,7 @@
 //! An idle connection owns no buffer; one that waits, for the rest of a request or for its peer to
 //! read, takes what it keeps from here and gives it back. When the budget runs out it is the large
 //! and late ones that are refused: half of it is for anything, three quarters for what is at most
-//! [`MEDIUM_BYTES`], all of it for command lines and short replies. Values that a slow peer has not
+//! 32 KiB, all of it for command lines and short replies. Values that a slow peer has not
 //! read may besides stay where they are in the store, up to a limit of their own, in which there are
 //! no such steps, and one value is always allowed, so that any that can be stored can be read.
 //!
@@ -71,10 +71,12 @@ impl Budget {
         if self.kind == Kind::Plain {
             return self.total;
         }
-        match bytes {
-            ..=SMALL_BYTES => self.total,
-            ..=MEDIUM_BYTES => self.total / 4 * 3,
-            _ => self.total / 2,
+        if bytes <= SMALL_BYTES {
+            self.total
+        } else if bytes <= MEDIUM_BYTES {
+            self.total / 4 * 3
+        } else {
+            self.total / 2
         }
     }
 

@@ -287,3 +287,193 @@ impl<'e> Incoming<'e> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::protocol::reply::ReplySink;
+    use crate::server::output::UNSENT_BYTES_MAX;
+    use crate::stats::memcached::Process;
+
+    fn engine() -> Engine {
+        let now = Clock::manual().now();
+        let process = Process {
+            started: now,
+            connections_max: 1,
+            threads: 1,
+        };
+        let store = store::Store::new(&store::Options::default()).unwrap();
+        Engine::new(store, crate::engine::Options::default(), process)
+    }
+
+    /// A connection that keeps nothing: every call shows what the session asks of its caller.
+    struct Peer<'e> {
+        session: Session<'e>,
+        output: Output<ItemRef<'e>>,
+        counters: Counters,
+    }
+
+    impl<'e> Peer<'e> {
+        fn new(engine: &'e Engine) -> Peer<'e> {
+            Peer {
+                session: Session::new(engine),
+                output: Output::with_buffer(Vec::new()),
+                counters: Counters::default(),
+            }
+        }
+
+        fn call(
+            &mut self,
+            call: impl FnOnce(&mut Session<'e>, &mut Turn<'_, 'e>) -> (usize, Step),
+        ) -> (usize, Step) {
+            let mut turn = Turn {
+                output: &mut self.output,
+                counters: &self.counters,
+                now: Clock::manual().now(),
+                work_left: &mut Turn::work_for(20),
+            };
+            call(&mut self.session, &mut turn)
+        }
+
+        fn advance(&mut self, input: &[u8]) -> (usize, Step) {
+            self.call(|session, turn| session.advance(input, turn))
+        }
+
+        fn refuse(&mut self, input: &[u8]) -> (usize, Step) {
+            self.call(|session, turn| session.refuse_for_memory(input, turn))
+        }
+
+        /// Input that is executed at once and in full, and what it is answered with.
+        fn ask(&mut self, input: &[u8]) -> String {
+            assert_eq!(self.advance(input), (input.len(), READ));
+            self.answer()
+        }
+
+        fn answer(&mut self) -> String {
+            let sent = self.output.copy_unsent().into_buffer();
+            self.output = Output::with_buffer(Vec::new());
+            String::from_utf8(sent).unwrap()
+        }
+    }
+
+    /// Everything is done with, and nothing is known of what comes.
+    const READ: Step = Step::Read { wanted: 0 };
+
+    #[test]
+    fn the_data_of_a_value_too_large_are_skipped_as_they_come() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        assert_eq!(peer.ask(b"set k 0 0 1\r\nA\r\n"), "STORED\r\n");
+        let refusal = "SERVER_ERROR object too large for cache\r\n";
+        assert_eq!(peer.ask(b"set k 0 0 2000000\r\n"), refusal);
+        assert!(!peer.session.is_idle());
+        // Two million, and two for the line end; they look like commands.
+        for _ in 0..200 {
+            assert_eq!(peer.ask(&b"version\r\nx".repeat(1_000)), "");
+        }
+        assert!(!peer.session.is_idle());
+        assert_eq!(peer.ask(b"\r\nget k\r\n"), "END\r\n");
+        assert!(peer.session.is_idle());
+    }
+
+    #[test]
+    fn a_large_value_is_taken_in_as_it_comes_and_needs_no_buffer() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        assert_eq!(peer.ask(b"set k 7 0 500000\r\n"), "");
+        for _ in 0..50 {
+            assert!(!peer.session.is_idle());
+            assert_eq!(peer.ask(&b"0123456789".repeat(1_000)), "");
+        }
+        assert_eq!(peer.advance(b"\r"), (0, READ), "half of the line end");
+        assert_eq!(peer.ask(b"\r\n"), "STORED\r\n");
+        assert!(peer.session.is_idle());
+        assert_eq!(peer.advance(b"get k\r\n"), (7, READ));
+        let value = "0123456789".repeat(50_000);
+        assert_eq!(
+            peer.answer(),
+            format!("VALUE k 7 500000\r\n{value}\r\nEND\r\n")
+        );
+    }
+
+    #[test]
+    fn a_large_value_without_its_line_end_is_refused_and_the_stream_stays_in_step() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        assert_eq!(peer.ask(b"set k 0 0 1\r\nA\r\n"), "STORED\r\n");
+        for (header, answer) in [
+            (
+                &b"set k 0 0 500000\r\n"[..],
+                "CLIENT_ERROR bad data chunk\r\n",
+            ),
+            (b"set k 0 0 500000 noreply\r\n", ""),
+        ] {
+            assert_eq!(peer.ask(header), "");
+            assert_eq!(peer.ask(&[b'x'; 500_000]), "");
+            assert_eq!(peer.ask(b"\nx"), answer);
+            assert!(peer.session.is_idle());
+            assert_eq!(peer.ask(b"get k\r\n"), "VALUE k 0 1\r\nA\r\nEND\r\n");
+        }
+    }
+
+    #[test]
+    fn a_large_value_broken_off_leaves_the_old_one() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        assert_eq!(peer.ask(b"set k 0 0 1\r\nA\r\n"), "STORED\r\n");
+        assert_eq!(peer.ask(b"set k 0 0 500000\r\nxxx"), "");
+        drop(peer);
+        let mut peer = Peer::new(&engine);
+        assert_eq!(peer.ask(b"get k\r\n"), "VALUE k 0 1\r\nA\r\nEND\r\n");
+    }
+
+    #[test]
+    fn what_no_buffer_can_be_had_for_is_refused_and_skipped() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        let data = [b'x'; 10_000];
+        for (mode, kept) in [("set", "END\r\n"), ("add", "VALUE k 0 1\r\nA\r\nEND\r\n")] {
+            assert_eq!(peer.ask(b"set k 0 0 1\r\nA\r\n"), "STORED\r\n");
+            let header = format!("{mode} k 0 0 10000\r\n").into_bytes();
+            let wanted = header.len() + 10_002;
+            assert_eq!(peer.advance(&header), (0, Step::Read { wanted }));
+            assert_eq!(peer.refuse(&header), (header.len(), Step::Send));
+            let refusal = "SERVER_ERROR out of memory storing object\r\n";
+            assert_eq!(peer.answer(), refusal);
+            assert_eq!(peer.ask(&data), "");
+            assert_eq!(peer.ask(b"\r\nget k\r\n"), kept);
+        }
+    }
+
+    #[test]
+    fn a_line_that_no_buffer_can_be_had_for_ends_the_conversation() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        let line = b"get k k k k";
+        assert_eq!(peer.advance(line), (0, READ));
+        assert_eq!(peer.refuse(line), (line.len(), Step::Close));
+        let refusal = "SERVER_ERROR out of memory reading request\r\n";
+        assert_eq!(peer.answer(), refusal);
+    }
+
+    #[test]
+    fn nothing_is_decoded_while_much_is_unsent() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        peer.output.bytes(&[b'x'; UNSENT_BYTES_MAX]);
+        assert_eq!(peer.advance(b"version\r\n"), (0, Step::Send));
+        peer.answer();
+        assert_eq!(peer.ask(b"version\r\n"), "VERSION 1.6.45\r\n");
+    }
+
+    #[test]
+    fn others_have_their_turn_after_some_commands() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        let input = b"get k\r\n".repeat(50);
+        let (done, step) = peer.advance(&input);
+        assert_eq!((done, step), (20 * 7, Step::Yield));
+        assert_eq!(peer.answer(), "END\r\n".repeat(20));
+    }
+}

@@ -36,6 +36,9 @@ const PROBATION_PERCENT: u32 = 20;
 /// Main is left alone while it has no more segments than this.
 const MAIN_SEGMENTS_MIN: u32 = 2;
 
+/// Segments that one set compacts at most under `-M`.
+const COMPACTED_MAX: u32 = 8;
+
 /// [`Store::is_evacuating`]'s number for none.
 pub(super) const NO_SEGMENT: u32 = u32::MAX;
 
@@ -110,11 +113,13 @@ impl Store {
         }
         let item = Header::at(&self.heap, evacuation.next);
         let room = item.room();
+        if !self.evacuate_item(log, &item, may_move, now_seconds) {
+            return None;
+        }
         log.evacuation = Some(Evacuation {
             next: evacuation.next + room as u64,
             ..evacuation
         });
-        self.evacuate_item(log, &item, may_move, now_seconds);
         Some(room)
     }
 
@@ -185,26 +190,36 @@ impl Store {
             .store(segment.unwrap_or(NO_SEGMENT), Release);
     }
 
-    /// Lets one item move or leave.
-    fn evacuate_item(&self, log: &mut Log, item: &Header<'_>, may_move: bool, now_seconds: u32) {
+    /// Lets one item move or leave; says whether it could, which under `-M` it cannot without room.
+    fn evacuate_item(
+        &self,
+        log: &mut Log,
+        item: &Header<'_>,
+        may_move: bool,
+        now_seconds: u32,
+    ) -> bool {
         if item.life() != Some(Life::Live) {
-            return;
+            return true;
         }
         let hash = self.hash(item.key());
         let mut shard = self.lock(hash);
         if !shard.contains(hash, item.position()) {
-            return;
+            return true;
         }
-        let stays = !self.options.evict || (may_move && item.proven());
-        match self.validity(item, now_seconds) {
-            Ok(()) if stays && self.move_item(log, &mut shard, hash, item) => {}
-            Ok(()) => shard.remove(self, hash, item, Cause::Evicted, now_seconds),
-            Err(Miss::Flushed) => shard.remove(self, hash, item, Cause::Flushed, now_seconds),
-            Err(_) => shard.remove(self, hash, item, Cause::Expired, now_seconds),
-        }
+        let cause = match self.validity(item, now_seconds) {
+            Ok(()) if !self.options.evict => return self.move_item(log, &mut shard, hash, item),
+            Ok(()) if may_move && item.proven() && self.move_item(log, &mut shard, hash, item) => {
+                return true;
+            }
+            Ok(()) => Cause::Evicted,
+            Err(Miss::Flushed) => Cause::Flushed,
+            Err(_) => Cause::Expired,
+        };
+        shard.remove(self, hash, item, cause, now_seconds);
+        true
     }
 
-    /// Moves an item to main (under `-M` within its chain); says whether there was room.
+    /// Moves an item to main; says whether there was room.
     fn move_item(
         &self,
         log: &mut Log,
@@ -214,14 +229,12 @@ impl Store {
     ) -> bool {
         let segments = self.segments();
         let lengths = (item.key_bytes(), item.value_bytes());
-        let lane = match item.expiry() {
-            NEVER => Lane::Lasting,
-            _ => Lane::Moved,
+        let (chain, lane) = match item.expiry() {
+            // One lane takes all, so that one free segment is room enough for the whole of another.
+            _ if !self.options.evict => (Chain::Probation, Lane::Moved),
+            NEVER => (Chain::Main, Lane::Lasting),
+            _ => (Chain::Main, Lane::Moved),
         };
-        let own = segments
-            .header(self.geometry.segment_of(item.position()))
-            .chain();
-        let chain = if self.options.evict { Chain::Main } else { own };
         let mut room = log.reserve_in_open(segments, (chain, lane), lengths);
         if room.is_none() && self.free_segments(log) >= 1 && log.open(segments, chain, lane) {
             room = log.reserve_in_open(segments, (chain, lane), lengths);
@@ -352,8 +365,8 @@ impl Store {
         }
     }
 
-    /// `-M`: wins dead space back by moving what is alive together. Keeps one free segment more than
-    /// is wanted, to move into.
+    /// `-M`: wins dead space back by moving what is alive together. Keeps [`RESERVE`] segments more
+    /// than are wanted, to move into, and stops when [`COMPACTED_MAX`] segments have won nothing.
     fn make_room_by_compacting(
         &self,
         log: &mut Log,
@@ -363,24 +376,24 @@ impl Store {
         if wanted == 0 {
             return Ok(());
         }
-        let wanted = i64::from(wanted) + 1;
+        let wanted = i64::from(wanted) + RESERVE;
         if self.free_segments(log) < wanted {
             self.sweep(log, now_seconds);
         }
-        while self.free_segments(log) < wanted {
-            let before = self.free_segments(log);
-            let Some(segment) = self.sparsest(log) else {
-                return Err(Refusal::OutOfMemory);
-            };
-            self.set_evacuation(log, Some(segment));
-            while log.evacuation.is_some() {
-                self.evacuate_step(log, true, now_seconds);
+        for _ in 0..COMPACTED_MAX {
+            if self.free_segments(log) >= wanted {
+                return Ok(());
             }
-            if self.free_segments(log) < before {
-                return Err(Refusal::OutOfMemory);
+            if log.evacuation.is_none() {
+                let sparsest = self.sparsest(log).ok_or(Refusal::OutOfMemory)?;
+                self.set_evacuation(log, Some(sparsest));
+            }
+            while log.evacuation.is_some() {
+                self.evacuate_step(log, true, now_seconds)
+                    .ok_or(Refusal::OutOfMemory)?;
             }
         }
-        Ok(())
+        Err(Refusal::OutOfMemory)
     }
 
     /// Takes the sealed segment with the fewest live bytes out of its chain, if moving them wins at

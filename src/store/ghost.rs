@@ -74,7 +74,7 @@ impl Ghost {
 
     fn bucket(&self, fingerprint: u32) -> std::ops::Range<usize> {
         let buckets = (self.entries.len() / BUCKET) as u64;
-        let number = (u64::from(fingerprint) * buckets >> 32) as usize;
+        let number = ((u64::from(fingerprint) * buckets) >> 32) as usize;
         number * BUCKET..(number + 1) * BUCKET
     }
 

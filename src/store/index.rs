@@ -65,7 +65,7 @@ impl Shard {
         if self.items * 7 >= self.homes * 6 {
             self.resize(self.homes + self.homes / 4);
         }
-        let slot = tag(hash) << PLACE_BITS | place / PLACE_UNIT;
+        let slot = (tag(hash) << PLACE_BITS) | (place / PLACE_UNIT);
         insert_in_order(&mut self.slots, self.homes, slot);
         self.items += 1;
     }
@@ -92,7 +92,7 @@ impl Shard {
     pub fn relocate(&mut self, hash: u64, from: u64, to: u64) -> bool {
         match self.slot_of(hash, from) {
             Some(slot) => {
-                self.slots[slot] = tag(hash) << PLACE_BITS | to / PLACE_UNIT;
+                self.slots[slot] = (tag(hash) << PLACE_BITS) | (to / PLACE_UNIT);
                 true
             }
             None => false,
@@ -119,7 +119,7 @@ impl Shard {
     }
 
     fn slot_of(&self, hash: u64, place: u64) -> Option<usize> {
-        let wanted = tag(hash) << PLACE_BITS | place / PLACE_UNIT;
+        let wanted = (tag(hash) << PLACE_BITS) | (place / PLACE_UNIT);
         let start = self.home(tag(hash));
         let searched = self.slots[start..]
             .iter()
@@ -151,7 +151,7 @@ fn position(slot: u64) -> u64 {
 }
 
 fn home(tag: u64, homes: usize) -> usize {
-    (tag * homes as u64 >> TAG_BITS) as usize
+    ((tag * homes as u64) >> TAG_BITS) as usize
 }
 
 /// Puts `slot` in its order, moving later ones on.

@@ -215,7 +215,7 @@ impl Counters {
     }
 }
 
-/// What [`Counters`] read at one moment, or the difference of two such moments.
+/// What the store has counted at one moment, or the difference of two such moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     removed: [u64; Cause::ALL.len()],

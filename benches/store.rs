@@ -1,0 +1,86 @@
+//! What the store costs, at its default 64 MiB, with values of 8 KB.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use tokencached::store::{Cause, Condition, Options, Put, Store};
+
+const VALUE: [u8; 8 << 10] = [b'v'; 8 << 10];
+const NOW: u32 = 1_000;
+/// Fewer than fit.
+const ITEMS: u64 = 5_000;
+
+/// A key as long as those of keystonemiddleware.
+fn key(number: u64) -> [u8; 71] {
+    let mut key = [b'0'; 71];
+    key[..7].copy_from_slice(b"tokens/");
+    let digits = number.to_be_bytes();
+    for (at, digit) in digits.iter().enumerate() {
+        key[8 + 2 * at] = b'a' + (digit >> 4);
+        key[9 + 2 * at] = b'a' + (digit & 15);
+    }
+    key
+}
+
+fn put(store: &Store, number: u64) {
+    let put = Put {
+        key: &key(number),
+        value: &[black_box(&VALUE)],
+        client_flags: 0,
+        expiry: Some(NOW + 300),
+        condition: Condition::Always,
+    };
+    store.put(&put, NOW).expect("an evicting store finds room");
+}
+
+fn filled() -> Store {
+    let store = Store::new(&Options::default()).expect("there is memory for a store");
+    (0..ITEMS).for_each(|number| put(&store, number));
+    store
+}
+
+fn get(criterion: &mut Criterion) {
+    let store = filled();
+    let mut number = 0;
+    let mut next = || {
+        // A step that visits all items in an order that memory does not follow.
+        number = (number + 1_871) % ITEMS;
+        number
+    };
+    let mut group = criterion.benchmark_group("get");
+    group.bench_function("hit", |bencher| {
+        bencher.iter(|| {
+            let item = store.get(&key(next()), NOW).expect("it is there");
+            black_box(item.len())
+        });
+    });
+    group.bench_function("miss", |bencher| {
+        bencher.iter(|| store.get(&key(ITEMS + next()), NOW).is_err());
+    });
+    group.finish();
+}
+
+fn set(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("put 8 KB");
+    let store = filled();
+    let mut number = 0;
+    group.bench_function("in place", |bencher| {
+        bencher.iter(|| {
+            number = (number + 1_871) % ITEMS;
+            put(&store, number);
+        });
+    });
+    assert_eq!(store.usage().items, ITEMS);
+    let mut number = ITEMS;
+    group.bench_function("appended, others leaving", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            put(&store, number);
+        });
+    });
+    assert!(store.counts().removed(Cause::Evicted) > 0);
+    group.finish();
+}
+
+criterion_group!(benches, get, set);
+criterion_main!(benches);
