@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A command line, or replies without values.
-const SMALL_BYTES: usize = 4 << 10;
+pub const SMALL_BYTES: usize = 4 << 10;
 
 /// A token with its request, in each of its forms.
 const MEDIUM_BYTES: usize = 32 << 10;
@@ -61,6 +61,11 @@ impl Budget {
         self.used.load(Relaxed) as usize
     }
 
+    /// Whether an amount of this size would find room now.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.used() + bytes <= self.limit_for(bytes)
+    }
+
     /// Up to where an amount of this size may fill the budget.
     fn limit_for(&self, bytes: usize) -> usize {
         if self.kind == Kind::Plain {
@@ -75,8 +80,9 @@ impl Budget {
         }
     }
 
-    fn try_take(&self, bytes: usize) -> bool {
-        let limit = self.limit_for(bytes) as u64;
+    /// Takes `bytes` more for somebody who then has `all` of it.
+    fn try_take(&self, bytes: usize, all: usize) -> bool {
+        let limit = self.limit_for(all) as u64;
         let alone = |used: u64| used == 0 && self.kind == Kind::Plain;
         let take = |used: u64| {
             let sum = used.checked_add(bytes as u64)?;
@@ -109,7 +115,7 @@ impl Share {
 
     /// Makes the share exactly `bytes`; says whether there was room, and leaves it alone if not.
     pub fn resize(&mut self, bytes: usize) -> bool {
-        if bytes > self.bytes && !self.budget.try_take(bytes - self.bytes) {
+        if bytes > self.bytes && !self.budget.try_take(bytes - self.bytes, bytes) {
             return false;
         }
         if bytes < self.bytes {
@@ -151,6 +157,19 @@ mod tests {
         let (mut one, mut other) = (Share::new(&budget), Share::new(&budget));
         assert!(one.resize(2 << 20) && !other.resize(1));
         assert!(one.resize(900 << 10) && other.resize(100 << 10) && !other.resize(200 << 10));
+    }
+
+    #[test]
+    fn who_grows_in_small_steps_is_large_all_the_same() {
+        let budget = Budget::new(1 << 20);
+        let mut shares: Vec<Share> = (0..10).map(|_| Share::new(&budget)).collect();
+        for kib in 1..=100 {
+            for share in &mut shares {
+                share.resize(kib << 10);
+            }
+        }
+        assert!(budget.used() <= 512 << 10);
+        assert!(Share::new(&budget).resize(20 << 10));
     }
 
     #[test]

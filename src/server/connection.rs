@@ -22,8 +22,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::budget::Share;
-use super::output::Output;
+use super::budget::{SMALL_BYTES, Share};
+use super::output::{Output, UNSENT_BYTES_MAX};
 use super::session::{Session, Step, Turn};
 use super::worker::Worker;
 use crate::clock::{Clock, Now};
@@ -161,14 +161,16 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     ) -> Poll<io::Result<Option<Ended>>> {
         let mut read = 0;
         if !self.input_ready {
-            read = ready!(self.poll_read(&mut buffers.input, context))?;
+            let room = self.turn_bytes().min(buffers.input.len());
+            read = ready!(self.poll_read(&mut buffers.input[..room], context))?;
             if read == 0 {
                 return Poll::Ready(Ok(Some(Ended::Closed)));
             }
         }
         let now = Clock::System.now();
         self.info.last_command.store(now.seconds, Relaxed);
-        let output = Output::with_buffer(std::mem::take(&mut buffers.output));
+        let mut output = Output::with_buffer(std::mem::take(&mut buffers.output));
+        output.full_at(self.turn_bytes());
         let own = !self.input.is_empty();
         if own {
             self.input.extend_from_slice(&buffers.input[..read]);
@@ -179,6 +181,16 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             let ended = self.execute(&input[..read], output, now, buffers, context);
             buffers.input = input;
             ended
+        }
+    }
+
+    /// How much a turn reads, and how much of its replies may wait: what is left of either has to
+    /// be kept, so little while the budget has no room for much.
+    fn turn_bytes(&self) -> usize {
+        if self.worker.buffers.has_room(READ_BYTES + UNSENT_BYTES_MAX) {
+            UNSENT_BYTES_MAX
+        } else {
+            SMALL_BYTES / 2
         }
     }
 
@@ -224,15 +236,17 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
                     .add((refused == Step::Close).into());
                 step = refused;
             }
-            if step == Step::Yield {
-                break (step, false);
-            }
             let count = |bytes| self.worker.counters.bytes_written.add(bytes as u64);
             let sent = output
                 .poll_send(&mut self.stream, context, count)?
                 .is_ready();
-            if step != Step::Send || !sent {
-                break (step, sent);
+            match step {
+                Step::Send if sent => {}
+                // What cannot be kept is done at once.
+                Step::Yield if sent && !self.charge(input.len() - consumed) => {
+                    work_left = Turn::work_for(self.worker.requests_per_event);
+                }
+                _ => break (step, sent),
             }
         };
         self.closing = step == Step::Close;

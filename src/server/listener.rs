@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::worker::WorkerThread;
@@ -36,7 +36,7 @@ pub struct Listener {
     socket: OwnedFd,
     name: Arc<str>,
     is_unix: bool,
-    /// The file to remove at the end.
+    /// The file of a unix socket.
     path: Option<PathBuf>,
 }
 
@@ -83,25 +83,33 @@ impl Listener {
         let bound = socket.bind(&address);
         rustix::process::umask(mask);
         bound?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(options.mode))?;
-        socket.listen(backlog)?;
-        socket.set_nonblocking(true)?;
-        Ok(Listener {
+        let listener = Listener {
             socket: socket.into(),
             name: format!("unix:{}", path.display()).into(),
             is_unix: true,
             path: Some(path.to_owned()),
-        })
+        };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(options.mode))?;
+        let socket = SockRef::from(&listener.socket);
+        socket.listen(backlog)?;
+        socket.set_nonblocking(true)?;
+        Ok(listener)
     }
 
     /// The address, as `tcp:127.0.0.1:11211` or `unix:/path`.
     pub fn name(&self) -> &str {
         &self.name
     }
+}
 
-    /// The socket's file, for removing it at the end.
-    pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+impl Drop for Listener {
+    /// Removes the socket's file. The socket is closed after that, so as long as the file is there
+    /// nobody takes it for a dead one and puts another in its place.
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Somebody else may have removed it.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 

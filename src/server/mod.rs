@@ -19,6 +19,7 @@ mod connection;
 mod listener;
 pub mod log;
 pub mod output;
+mod pid_file;
 mod process;
 pub mod session;
 mod worker;
@@ -41,6 +42,7 @@ use crate::stats::memcached::Process;
 use crate::store::{self, Store};
 use budget::Budget;
 use listener::{Acceptor, Listener};
+use pid_file::PidFile;
 use worker::{Worker, WorkerThread};
 
 /// An address to listen on.
@@ -163,6 +165,12 @@ impl StartError {
         StartError::new("unix_socket", what, remedy)
     }
 
+    fn pid_file(path: &Option<PathBuf>, error: io::Error) -> StartError {
+        let name = path.as_deref().unwrap_or(Path::new("")).display();
+        let what = format!("{name} cannot be written: {error}");
+        StartError::new("pidfile", what, "choose another path with -P")
+    }
+
     fn system(error: io::Error) -> StartError {
         StartError::new(
             "threads",
@@ -181,38 +189,40 @@ pub fn run(
     engine_options: engine::Options,
     store_options: &store::Options,
 ) -> Result<(), StartError> {
-    let listeners = prepare(&options)?;
+    let Sockets {
+        listeners,
+        http,
+        mut pid_file,
+    } = prepare(&options)?;
     let engine = Arc::new(make_engine(&options, engine_options, store_options)?);
-    if options.lock_memory {
-        process::lock_memory().map_err(|error| {
-            let what = format!("the memory cannot be locked: {error}");
-            StartError::new(
-                "lock_memory",
-                what,
-                "raise the limit (LimitMEMLOCK=infinity, ulimit -l), or start as root with -u USER",
-            )
-        })?;
+    lock_memory(&options)?;
+    // All that is likely to fail has been tried, so that it is said while somebody listens.
+    if options.daemonize {
+        nix::unistd::daemon(false, false).map_err(|error| StartError::system(error.into()))?;
+        // A child does not inherit its parent's locks.
+        lock_memory(&options)?;
+    }
+    if let Some(pid_file) = &mut pid_file {
+        let written = pid_file.write();
+        written.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::system)?;
-    let files: Vec<PathBuf> = listeners
-        .iter()
-        .filter_map(|listener| listener.path())
-        .map(Path::to_owned)
-        .collect();
-    let served = runtime.block_on(serve(&options, listeners, engine));
-    files.iter().chain(&options.pid_file).for_each(|path| {
-        // Gone already, or not ours to remove any more.
-        let _ = std::fs::remove_file(path);
-    });
-    served
+    runtime.block_on(serve(&options, listeners, http, engine))
+}
+
+/// What is bound and opened before anything is served. Dropped, it leaves no file behind.
+struct Sockets {
+    listeners: Vec<Listener>,
+    http: Option<std::net::TcpListener>,
+    pid_file: Option<PidFile>,
 }
 
 /// Everything that has to happen in its order: privileges are dropped after binding TCP and before
 /// binding the unix socket.
-fn prepare(options: &Options) -> Result<Vec<Listener>, StartError> {
+fn prepare(options: &Options) -> Result<Sockets, StartError> {
     process::forbid_core_dumps().map_err(StartError::system)?;
     let files = process::raise_open_files(options.connections_max);
     if files < options.connections_max as u64 {
@@ -225,13 +235,10 @@ fn prepare(options: &Options) -> Result<Vec<Listener>, StartError> {
         process::lift_lock_limit();
     }
     let mut listeners = bind_tcp(options)?;
-    if options.daemonize {
-        nix::unistd::daemon(false, false).map_err(|error| StartError::system(error.into()))?;
-    }
     // As root still, since the directory is often only root's to write.
-    if let Some(path) = &options.pid_file {
-        write_pid_file(path)?;
-    }
+    let pid_file = options.pid_file.as_deref().map(PidFile::open);
+    let pid_file = pid_file.transpose();
+    let pid_file = pid_file.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
     if let Some(user) = &options.user {
         process::become_user(user).map_err(|error| {
             StartError::new(
@@ -245,7 +252,26 @@ fn prepare(options: &Options) -> Result<Vec<Listener>, StartError> {
         let bound = Listener::bind_unix(unix, options.backlog);
         listeners.push(bound.map_err(|error| StartError::unix(&unix.path, error))?);
     }
-    Ok(listeners)
+    let http = bind_http(options.http)?;
+    Ok(Sockets {
+        listeners,
+        http,
+        pid_file,
+    })
+}
+
+fn lock_memory(options: &Options) -> Result<(), StartError> {
+    if !options.lock_memory {
+        return Ok(());
+    }
+    process::lock_memory().map_err(|error| {
+        let what = format!("the memory cannot be locked: {error}");
+        StartError::new(
+            "lock_memory",
+            what,
+            "raise the limit (LimitMEMLOCK=infinity, ulimit -l), or start as root with -u USER",
+        )
+    })
 }
 
 fn bind_tcp(options: &Options) -> Result<Vec<Listener>, StartError> {
@@ -274,13 +300,6 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-fn write_pid_file(path: &Path) -> Result<(), StartError> {
-    std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
-        let what = format!("{} cannot be written: {error}", path.display());
-        StartError::new("pidfile", what, "choose another path with -P")
-    })
-}
-
 fn make_engine(
     options: &Options,
     engine_options: engine::Options,
@@ -301,10 +320,12 @@ fn make_engine(
 async fn serve(
     options: &Options,
     listeners: Vec<Listener>,
+    http: Option<std::net::TcpListener>,
     engine: Arc<Engine>,
 ) -> Result<(), StartError> {
     let mut stop_signals = StopSignals::new().map_err(StartError::system)?;
-    let http = bind_http(options.http).await?;
+    let http = http.map(TcpListener::from_std).transpose();
+    let http = http.map_err(StartError::system)?;
     let (stop, stopping) = watch::channel(false);
     let workers = start_workers(options, &engine, &stopping)?;
     let housekeeper = Housekeeper::start(Arc::clone(&engine)).map_err(StartError::system)?;
@@ -341,11 +362,11 @@ async fn serve(
 }
 
 /// Binds the HTTP port; the default one being taken is no reason not to serve.
-async fn bind_http(options: Option<HttpOptions>) -> Result<Option<TcpListener>, StartError> {
+fn bind_http(options: Option<HttpOptions>) -> Result<Option<std::net::TcpListener>, StartError> {
     let Some(options) = options else {
         return Ok(None);
     };
-    match TcpListener::bind(options.addr).await {
+    match listen_nonblocking(options.addr) {
         Ok(listener) => {
             let addr = listener.local_addr().unwrap_or(options.addr);
             tracing::info!("metrics on http://{addr}/metrics");
@@ -367,6 +388,12 @@ async fn bind_http(options: Option<HttpOptions>) -> Result<Option<TcpListener>, 
             Ok(None)
         }
     }
+}
+
+fn listen_nonblocking(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 fn start_workers(

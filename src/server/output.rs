@@ -36,6 +36,8 @@ pub struct Output<V> {
     /// In the order of their places.
     held: SmallVec<[Held<V>; HELD_INLINE]>,
     held_bytes: usize,
+    /// How much may wait before nothing more is decoded.
+    full_at: usize,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,7 @@ impl<V: Value> Output<V> {
             sent: 0,
             held: SmallVec::new(),
             held_bytes: 0,
+            full_at: UNSENT_BYTES_MAX,
         }
     }
 
@@ -70,7 +73,12 @@ impl<V: Value> Output<V> {
 
     /// Whether enough is waiting to be sent before anything more is decoded.
     pub fn is_full(&self) -> bool {
-        self.unsent() >= UNSENT_BYTES_MAX
+        self.unsent() >= self.full_at
+    }
+
+    /// Sets how much may wait before it is full: [`UNSENT_BYTES_MAX`] where nothing else is said.
+    pub fn full_at(&mut self, bytes: usize) {
+        self.full_at = bytes;
     }
 
     /// Bytes that have not been sent.
@@ -171,6 +179,7 @@ impl<V: Value> Output<V> {
             sent: 0,
             held: SmallVec::new(),
             held_bytes: 0,
+            full_at: UNSENT_BYTES_MAX,
         }
     }
 }

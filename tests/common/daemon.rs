@@ -410,8 +410,7 @@ impl<S: Read + Write> Client<S> {
 
     /// `stats` with an argument, or none: its lines by name.
     pub fn stats(&mut self, argument: &str) -> Vec<(String, String)> {
-        self.send(format!("stats {argument}").trim_end());
-        self.send("\r\n");
+        self.send(format!("stats {argument}").trim_end().to_owned() + "\r\n");
         let mut lines = Vec::new();
         loop {
             let line = self.line();

@@ -92,8 +92,12 @@ fn a_dead_socket_file_is_replaced() {
 fn a_socket_on_which_another_server_listens_is_left_alone() {
     let folder = Folder::new();
     let path = folder.text("socket");
-    let daemon = Daemon::with(&format!("-s {path} --http off"));
-    let line = refusal(&format!("-s {path} --http off"));
+    let pid_file = folder.text("pid");
+    let args = format!("-s {path} -P {pid_file} --http off");
+    let daemon = Daemon::with(&args);
+    let line = refusal(&args);
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    assert_eq!(pid, format!("{}\n", daemon.pid()));
     assert!(
         line.contains(&format!("unix_socket = \"{path}\" (command line -s)")),
         "{line}"
