@@ -226,6 +226,25 @@ fn a_value_being_read_is_never_written_over() {
 }
 
 #[test]
+fn nothing_leaves_when_a_full_heap_is_taken_over() {
+    for value_bytes in [5_000, 20_000, 60_000, 400_000, 1_000_000] {
+        let mut run = Run::new(options(true));
+        for number in 0..=u8::MAX {
+            run.step(&Step::Put {
+                key: number,
+                value_bytes,
+                seed: number,
+                ttl: Ttl::Never,
+                condition: Kind::Always,
+            });
+            if number % 16 == 15 {
+                run.step(&Step::TakeOver);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_damaged_item_is_dropped_when_the_heap_is_taken_over() {
     use std::os::unix::fs::FileExt;
     let store = Store::new(&options(true)).unwrap();

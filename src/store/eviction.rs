@@ -25,7 +25,11 @@ use super::{Cause, LockedShard, Miss, Refusal, Store};
 pub const PROVES_AFTER_SECONDS: u32 = 5;
 
 /// Segments kept free.
-const RESERVE: i64 = 2;
+pub(super) const RESERVE: i64 = 2;
+
+/// Free segments that a heap taken over must have. Its index may take a segment more or less than
+/// the one it had, and nothing should leave for that; the next set restores the reserve.
+pub(super) const TAKE_OVER_FREE: i64 = -1;
 
 /// Bytes of evacuation that one byte of a set pays for at most.
 const WORK_PER_BYTE: usize = 4;
@@ -419,13 +423,14 @@ impl Store {
         Some(sparsest)
     }
 
-    /// Lets items leave until the limit holds, then gives unused memory back to the system.
-    pub(super) fn fit_limit(&self, now_seconds: u32) {
+    /// Lets items leave until the limit holds and this many segments are free, then gives unused
+    /// memory back to the system.
+    pub(super) fn fit_limit(&self, free_wanted: i64, now_seconds: u32) {
         let mut log = self.log.lock();
         log.clear_limbo(self.segments());
         if self.options.evict {
             let mut idle_steps = 0;
-            while self.free_segments(&log) < RESERVE && idle_steps <= self.geometry.segments {
+            while self.free_segments(&log) < free_wanted && idle_steps <= self.geometry.segments {
                 match self.evacuate_step(&mut log, false, now_seconds) {
                     Some(0) => idle_steps += 1,
                     Some(_) => idle_steps = 0,

@@ -459,7 +459,7 @@ impl Store {
             return false;
         }
         self.limit_bytes.store(bytes, Relaxed);
-        self.fit_limit(now_seconds);
+        self.fit_limit(eviction::RESERVE, now_seconds);
         true
     }
 

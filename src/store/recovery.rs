@@ -16,7 +16,7 @@ use super::heap::Heap;
 use super::item::{Checksum, HEADER_BYTES, Header, Life, footprint};
 use super::segment::{Kind, SegmentId};
 use super::superblock::Superblock;
-use super::{Options, Store};
+use super::{Options, Store, eviction};
 
 /// What was found in a heap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Store {
         let store = Store::over(heap, geometry, options);
         store.settle(now_seconds);
         let recovered = store.recover(now_seconds);
-        store.fit_limit(now_seconds);
+        store.fit_limit(eviction::TAKE_OVER_FREE, now_seconds);
         Ok((store, recovered))
     }
 
