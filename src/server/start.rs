@@ -1,0 +1,219 @@
+//! Everything of a start that may fail: limits, sockets, files, another user.
+//!
+//! [`prepare`] does it in its order, before anything is served; [`StartError`] says which setting was
+//! in the way and what would do instead.
+//!
+//! Invariants:
+//! - TCP is bound and the pid file opened before root is dropped, the unix socket bound after, so that
+//!   it belongs to the user that serves it;
+//! - a start that fails leaves nothing behind: what was bound and opened is undone when dropped.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::listener::Listener;
+use super::pid_file::PidFile;
+use super::{HttpOptions, Options, process};
+
+/// Why the server could not start: the setting, what went wrong with it, and what would do.
+#[derive(Debug)]
+pub struct StartError {
+    /// The setting's name in the configuration file.
+    pub setting: &'static str,
+    /// What went wrong.
+    pub what: String,
+    /// What would do.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{}: {}; {}",
+            self.setting, self.what, self.remedy
+        )
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl StartError {
+    pub fn new(setting: &'static str, what: String, remedy: &'static str) -> StartError {
+        StartError {
+            setting,
+            what,
+            remedy,
+        }
+    }
+
+    pub fn socket(name: &str, error: io::Error) -> StartError {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "stop the server that listens there, or choose another with -p or -l"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "choose a port from 1024 on, or start as root with -u USER"
+            }
+            io::ErrorKind::AddrNotAvailable => "name an address of this machine with -l",
+            _ => "choose another with -l or -p",
+        };
+        StartError::new(
+            "listen",
+            format!("{name} cannot be listened on: {error}"),
+            remedy,
+        )
+    }
+
+    pub fn unix(path: &Path, error: io::Error) -> StartError {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "stop the server that listens there, or choose another path with -s"
+            }
+            io::ErrorKind::AlreadyExists => {
+                "that path is no socket: remove it, or choose another with -s"
+            }
+            _ => "choose a path with -s in a directory that the user of -u may write",
+        };
+        let what = format!("{} cannot be listened on: {error}", path.display());
+        StartError::new("unix_socket", what, remedy)
+    }
+
+    pub fn pid_file(path: &Option<PathBuf>, error: io::Error) -> StartError {
+        let name = path.as_deref().unwrap_or(Path::new("")).display();
+        let what = format!("{name} cannot be written: {error}");
+        StartError::new("pidfile", what, "choose another path with -P")
+    }
+
+    pub fn system(error: io::Error) -> StartError {
+        StartError::new(
+            "threads",
+            error.to_string(),
+            "lower -t, or raise the limits of processes and open files",
+        )
+    }
+}
+
+/// What is bound and opened before anything is served. Dropped, it leaves no file behind.
+pub struct Sockets {
+    pub listeners: Vec<Listener>,
+    pub http: Option<std::net::TcpListener>,
+    pub pid_file: Option<PidFile>,
+}
+
+/// Everything that has to happen in its order: privileges are dropped after binding TCP and before
+/// binding the unix socket.
+pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
+    process::forbid_core_dumps().map_err(StartError::system)?;
+    let files = process::raise_open_files(options.connections_max);
+    if files < options.connections_max as u64 {
+        tracing::warn!(
+            "only {files} files may be open, for -c {}: raise the limit (LimitNOFILE=, ulimit -n) or lower -c",
+            options.connections_max
+        );
+    }
+    if options.lock_memory {
+        process::lift_lock_limit();
+    }
+    let mut listeners = bind_tcp(options)?;
+    // As root still, since the directory is often only root's to write.
+    let pid_file = options.pid_file.as_deref().map(PidFile::open);
+    let pid_file = pid_file.transpose();
+    let pid_file = pid_file.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
+    if let Some(user) = &options.user {
+        process::become_user(user).map_err(|error| {
+            StartError::new(
+                "user",
+                format!("cannot become {user}: {error}"),
+                "name a user of this machine with -u",
+            )
+        })?;
+    }
+    if let Some(unix) = &options.unix {
+        let bound = Listener::bind_unix(unix, options.backlog);
+        listeners.push(bound.map_err(|error| StartError::unix(&unix.path, error))?);
+    }
+    let http = bind_http(options.http)?;
+    Ok(Sockets {
+        listeners,
+        http,
+        pid_file,
+    })
+}
+
+pub fn lock_memory(options: &Options) -> Result<(), StartError> {
+    if !options.lock_memory {
+        return Ok(());
+    }
+    process::lock_memory().map_err(|error| {
+        let what = format!("the memory cannot be locked: {error}");
+        StartError::new(
+            "lock_memory",
+            what,
+            "raise the limit (LimitMEMLOCK=infinity, ulimit -l), or start as root with -u USER",
+        )
+    })
+}
+
+fn bind_tcp(options: &Options) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for listen in &options.listen {
+        match Listener::bind_tcp(listen.addr, options.backlog) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if !listen.required && is_absent(&error) => {
+                tracing::info!(
+                    "{} is not served: this machine does not have it",
+                    listen.addr
+                );
+            }
+            Err(error) => return Err(StartError::socket(&listen.addr.to_string(), error)),
+        }
+    }
+    Ok(listeners)
+}
+
+/// Whether a machine without IPv6 says so.
+fn is_absent(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT)
+    )
+}
+
+/// Binds the HTTP port; the default one being taken is no reason not to serve.
+fn bind_http(options: Option<HttpOptions>) -> Result<Option<std::net::TcpListener>, StartError> {
+    let Some(options) = options else {
+        return Ok(None);
+    };
+    match listen_nonblocking(options.addr) {
+        Ok(listener) => {
+            let addr = listener.local_addr().unwrap_or(options.addr);
+            tracing::info!("metrics on http://{addr}/metrics");
+            Ok(Some(listener))
+        }
+        Err(error) if options.required => {
+            let what = format!("{} cannot be listened on: {error}", options.addr);
+            Err(StartError::new(
+                "http",
+                what,
+                "choose another address with --http, or --http off",
+            ))
+        }
+        Err(error) => {
+            tracing::warn!(
+                "no metrics: {} cannot be listened on: {error}; choose another address with --http, or --http off",
+                options.addr
+            );
+            Ok(None)
+        }
+    }
+}
+
+fn listen_nonblocking(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
