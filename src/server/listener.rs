@@ -87,7 +87,8 @@ impl Listener {
             socket: socket.into(),
             name: format!("unix:{}", path.display()).into(),
             is_unix: true,
-            path: Some(path.to_owned()),
+            // The working folder is another one in the background.
+            path: Some(std::path::absolute(path)?),
         };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(options.mode))?;
         let socket = SockRef::from(&listener.socket);

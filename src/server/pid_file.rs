@@ -35,7 +35,8 @@ impl PidFile {
             Err(error) => return Err(error),
         };
         Ok(PidFile {
-            path: path.to_owned(),
+            // The working folder is another one in the background.
+            path: std::path::absolute(path)?,
             file,
             is_new,
         })

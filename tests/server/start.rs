@@ -117,7 +117,9 @@ fn a_daemon_in_the_background_is_known_by_its_pid_file() {
     let folder = Folder::new();
     let (socket, pid_file) = (folder.text("socket"), folder.text("pid"));
     let mut command = Command::new(PROGRAM);
-    command.args(["-d", "-s", &socket, "-P", &pid_file, "--http", "off"]);
+    // Names as the foreground understands them, which works in another folder later.
+    command.current_dir(folder.path(""));
+    command.args(["-d", "-s", "socket", "-P", "pid", "--http", "off"]);
     if is_root() {
         command.args(["-u", "root"]);
     }
