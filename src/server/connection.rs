@@ -78,10 +78,14 @@ struct Connection<'c, S> {
     session: Session<'c>,
     /// Input that has been read and not executed.
     input: Vec<u8>,
+    /// Bytes that it has to reach before it is looked at again.
+    wanted: usize,
     /// Whether the session can go on with it without more.
     input_ready: bool,
     /// Replies that the socket has not taken.
     unsent: Option<Box<Output<ItemRef<'c>>>>,
+    /// Replies that the next turn adds to.
+    carried: Option<Box<Output<ItemRef<'c>>>>,
     /// The session is over once they are sent.
     closing: bool,
     buffered: Share,
@@ -97,8 +101,10 @@ impl<'c, S> Connection<'c, S> {
             info,
             session: Session::new(&worker.engine),
             input: Vec::new(),
+            wanted: 0,
             input_ready: false,
             unsent: None,
+            carried: None,
             closing: false,
             buffered: Share::new(&worker.buffers),
             held: Share::new(&worker.held),
@@ -108,7 +114,8 @@ impl<'c, S> Connection<'c, S> {
 
     /// Tells the worker whether something is begun that a stopping server should finish.
     fn note_busy(&mut self) {
-        let busy = !self.input.is_empty() || self.unsent.is_some() || !self.session.is_idle();
+        let waiting = self.unsent.is_some() || self.carried.is_some();
+        let busy = waiting || !self.input.is_empty() || !self.session.is_idle();
         if busy != self.busy {
             self.busy = busy;
             let change = if busy { 1 } else { usize::MAX };
@@ -167,20 +174,26 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
                 return Poll::Ready(Ok(Some(Ended::Closed)));
             }
         }
+        if !self.input.is_empty() && self.input.len() + read < self.wanted {
+            self.input.extend_from_slice(&buffers.input[..read]);
+            return Poll::Ready(Ok(None));
+        }
         let now = Clock::System.now();
         self.info.last_command.store(now.seconds, Relaxed);
-        let mut output = Output::with_buffer(std::mem::take(&mut buffers.output));
+        let mut output = match self.carried.take() {
+            Some(carried) => *carried,
+            None => Output::with_buffer(std::mem::take(&mut buffers.output)),
+        };
         output.full_at(self.turn_bytes());
-        let own = !self.input.is_empty();
-        if own {
-            self.input.extend_from_slice(&buffers.input[..read]);
-            let input = std::mem::take(&mut self.input);
-            self.execute(&input, output, now, buffers, context)
-        } else {
-            let input = std::mem::take(&mut buffers.input);
-            let ended = self.execute(&input[..read], output, now, buffers, context);
-            buffers.input = input;
+        if self.input.is_empty() {
+            let shared = std::mem::take(&mut buffers.input);
+            let ended = self.execute(None, &shared[..read], output, now, buffers, context);
+            buffers.input = shared;
             ended
+        } else {
+            self.input.extend_from_slice(&buffers.input[..read]);
+            let own = std::mem::take(&mut self.input);
+            self.execute(Some(own), &[], output, now, buffers, context)
         }
     }
 
@@ -202,16 +215,18 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         Poll::Ready(Ok(read))
     }
 
-    /// Executes `input` as far as it goes, sending in between where the output is full, and keeps
-    /// what is left of both.
+    /// Executes the input, the connection's own or else the shared one, as far as it goes, sending in
+    /// between where the output is full, and keeps what is left of both.
     fn execute(
         &mut self,
-        input: &[u8],
+        own: Option<Vec<u8>>,
+        shared: &[u8],
         mut output: Output<ItemRef<'c>>,
         now: Now,
         buffers: &mut Buffers,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Ended>>> {
+        let input = own.as_deref().unwrap_or(shared);
         let mut work_left = Turn::work_for(self.worker.requests_per_event);
         let mut consumed = 0;
         let (step, sent) = loop {
@@ -226,15 +241,12 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             if let Step::Read { wanted } = step
                 && !self.charge(wanted.max(input.len() - consumed))
             {
-                let (done, refused) = self
-                    .session
-                    .refuse_for_memory(&input[consumed..], &mut turn);
+                let (done, refused) = self.refuse_for_memory(&input[consumed..], &mut turn);
                 consumed += done;
-                self.worker
-                    .counters
-                    .closed_for_memory
-                    .add((refused == Step::Close).into());
                 step = refused;
+            }
+            if step == Step::Yield && self.has_room_for(&output, input.len() - consumed) {
+                break (step, false);
             }
             let count = |bytes| self.worker.counters.bytes_written.add(bytes as u64);
             let sent = output
@@ -251,27 +263,69 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         };
         self.closing = step == Step::Close;
         self.input_ready = matches!(step, Step::Send | Step::Yield);
-        self.keep_input(&input[consumed..], step)?;
-        self.keep_output(output, sent, buffers)?;
+        self.keep_input(own, shared, consumed, step)?;
+        if step == Step::Yield && !sent {
+            self.carry(output, buffers)?;
+        } else {
+            self.keep_output(output, sent, buffers)?;
+        }
         Poll::Ready(Ok((step == Step::Yield).then_some(Ended::Yielded)))
     }
 
-    /// Keeps input for the next turn, with room for what it is known to want.
-    fn keep_input(&mut self, rest: &[u8], step: Step) -> io::Result<()> {
-        self.input = Vec::new();
-        if rest.is_empty() {
-            return Ok(());
-        }
+    fn refuse_for_memory(&mut self, input: &[u8], turn: &mut Turn<'_, 'c>) -> (usize, Step) {
+        let (done, step) = self.session.refuse_for_memory(input, turn);
+        let closed = u64::from(step == Step::Close);
+        self.worker.counters.closed_for_memory.add(closed);
+        (done, step)
+    }
+
+    /// Whether replies and input may wait for the next turn, so that a batch goes out in one send.
+    fn has_room_for(&self, output: &Output<ItemRef<'c>>, input_bytes: usize) -> bool {
+        let bytes = output.copied_bytes() + input_bytes;
+        self.worker.buffers.has_room(bytes + READ_BYTES)
+    }
+
+    /// Keeps input for the next turn, with room for what it is known to want. Bytes that are in a
+    /// buffer of the connection's own stay there, so that one which grows slowly is not copied anew
+    /// with each read.
+    fn keep_input(
+        &mut self,
+        own: Option<Vec<u8>>,
+        shared: &[u8],
+        consumed: usize,
+        step: Step,
+    ) -> io::Result<()> {
+        let mut kept = own.unwrap_or_default();
+        kept.drain(..consumed.min(kept.len()));
+        let rest = shared.get(consumed..).unwrap_or_default();
         let wanted = match step {
             Step::Read { wanted } => wanted,
             _ => 0,
         };
-        let bytes = wanted.max(rest.len());
-        if !self.charge(bytes) {
+        self.wanted = wanted;
+        let bytes = wanted.max(kept.len() + rest.len());
+        if kept.capacity() > 2 * bytes {
+            kept.shrink_to(bytes);
+        }
+        if kept.is_empty() && rest.is_empty() {
+            return Ok(());
+        }
+        if !self.charge(bytes.max(kept.capacity())) {
             return Err(self.out_of_memory());
         }
-        self.input.reserve_exact(bytes);
-        self.input.extend_from_slice(rest);
+        kept.reserve_exact(bytes - kept.len());
+        kept.extend_from_slice(rest);
+        self.input = kept;
+        Ok(())
+    }
+
+    /// Keeps replies for the next turn, which adds to them.
+    fn carry(&mut self, mut output: Output<ItemRef<'c>>, buffers: &mut Buffers) -> io::Result<()> {
+        buffers.output = output.shrink();
+        if !self.charge(output.buffer_bytes()) {
+            return Err(self.out_of_memory());
+        }
+        self.carried = Some(Box::new(output));
         Ok(())
     }
 

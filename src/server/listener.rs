@@ -198,8 +198,7 @@ impl Acceptor {
         socket.say(b"ERROR Too many open connections\r\n");
     }
 
-    async fn pause(&self, name: &str, error: &io::Error) {
-        tracing::warn!(listener = name, %error, "accepting pauses: raise the limit of open files or lower -c");
+    async fn pause(&self) {
         let server = &self.engine.stats().server;
         server.listen_disabled_num.fetch_add(1, Relaxed);
         tokio::time::sleep(PAUSE).await;
@@ -260,11 +259,22 @@ impl Drop for Registered {
 pub async fn accept_loop(listener: Listener, acceptor: Arc<Acceptor>) -> Result<(), StartError> {
     let source =
         Source::new(&listener).map_err(|error| StartError::socket(&listener.name, error))?;
+    let mut paused = false;
     loop {
         match source.accept(&listener.name).await {
             Ok((socket, _)) if acceptor.is_full() => acceptor.reject(socket),
-            Ok((socket, peer)) => acceptor.hand_over(peer, &listener.name, socket),
-            Err(error) if is_exhaustion(&error) => acceptor.pause(&listener.name, &error).await,
+            Ok((socket, peer)) => {
+                paused = false;
+                acceptor.hand_over(peer, &listener.name, socket);
+            }
+            Err(error) if is_exhaustion(&error) => {
+                // Said once, however long it lasts.
+                if !std::mem::replace(&mut paused, true) {
+                    let name = listener.name();
+                    tracing::warn!(listener = name, %error, "accepting pauses: raise the limit of open files or lower -c");
+                }
+                acceptor.pause().await;
+            }
             // The peer went away between its handshake and ours.
             Err(_) => {}
         }
