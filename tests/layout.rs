@@ -57,7 +57,7 @@ const RULES: &[Rule] = &[
         reason: "the engine is below the server and knows no sockets",
         within: &["src/engine/"],
         except: NOTHING,
-        paths: &["crate::server", "tokio", "socket2", "std::net", "std::os::unix::net"],
+        paths: &["crate::server", "tokio::net", "tokio::io", "socket2", "std::net", "std::os::unix::net"],
         words: NOTHING,
     },
     Rule {
