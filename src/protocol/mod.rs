@@ -18,6 +18,7 @@
 pub mod classic;
 pub mod command;
 pub mod error;
+mod line;
 pub mod number;
 pub mod reply;
 

@@ -6,8 +6,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Store;
+use super::geometry::SegmentId;
 use super::item::Life;
-use super::segment::{Kind, SegmentId};
+use super::segment::Kind;
 use super::superblock::Superblock;
 
 /// What the walk counted.

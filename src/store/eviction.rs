@@ -17,8 +17,9 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use super::geometry::SegmentId;
 use super::item::{Header, Life, NEVER, footprint};
-use super::segment::{Chain, Evacuation, Kind, Lane, Log, SegmentId};
+use super::segment::{Chain, Evacuation, Kind, Lane, Log};
 use super::{Cause, LockedShard, Miss, Refusal, Store};
 
 /// A read this soon after the write does not count: the requests of one page arrive together.

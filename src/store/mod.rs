@@ -23,11 +23,15 @@
 //! - a flush is ordered by write sequence: whole seconds cannot tell a set from the flush before it.
 
 pub mod audit;
+mod counts;
 mod eviction;
+mod geometry;
 mod ghost;
 mod heap;
 mod index;
 mod item;
+mod item_ref;
+mod put;
 mod recovery;
 mod segment;
 mod superblock;
@@ -40,13 +44,18 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
+use counts::{Counters, Removal};
+use geometry::Geometry;
 use heap::Heap;
 use index::Shard;
-use item::{Checksum, Header, Identity, Life};
-use segment::{Chain, Geometry, Lane, Log, SegmentId, Segments, State};
+use item::{Header, Life};
+use segment::{Log, Segments, State};
 use superblock::Superblock;
 
+pub use counts::{Cause, Counts};
 pub use item::{AT_ONCE, HEADER_BYTES, NEVER};
+pub use item_ref::ItemRef;
+pub use put::{Condition, Outcome, Put, Refusal};
 pub use recovery::Recovered;
 pub use upload::Upload;
 
@@ -78,44 +87,6 @@ impl Default for Options {
     }
 }
 
-/// Why an item left: one word for each way, used by code, statistics and documentation alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// Its time was over.
-    Expired = 0,
-    /// Others needed the room.
-    Evicted = 1,
-    /// A client deleted it.
-    Deleted = 2,
-    /// A newer value of its key took its place.
-    Replaced = 3,
-    /// It was written before a `flush_all`.
-    Flushed = 4,
-    /// Its token was revoked.
-    Revoked = 5,
-}
-
-impl Cause {
-    /// All causes, in the order of their numbers.
-    pub const ALL: [Cause; 6] = [
-        Cause::Expired,
-        Cause::Evicted,
-        Cause::Deleted,
-        Cause::Replaced,
-        Cause::Flushed,
-        Cause::Revoked,
-    ];
-}
-
-/// One item's departure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Removal {
-    /// Why it left.
-    pub cause: Cause,
-    /// Whether it was read since it was written.
-    pub fetched: bool,
-}
-
 /// Why a lookup found nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Miss {
@@ -125,139 +96,6 @@ pub enum Miss {
     Expired,
     /// It was written before a `flush_all`.
     Flushed,
-}
-
-/// When a put may store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// Always.
-    Always,
-    /// Only where the key is absent.
-    Absent,
-    /// Only where the key is present.
-    Present,
-    /// Only where the item has this CAS unique.
-    Unique(u64),
-}
-
-/// A value to store.
-#[derive(Clone, Copy)]
-pub struct Put<'a> {
-    /// 1 to 250 bytes.
-    pub key: &'a [u8],
-    /// The value's pieces in order.
-    pub value: &'a [&'a [u8]],
-    /// Opaque to the store.
-    pub client_flags: u32,
-    /// Seconds of `clock::Now`, [`NEVER`] or [`AT_ONCE`]; `None` keeps the present item's.
-    pub expiry: Option<u32>,
-    /// When to store.
-    pub condition: Condition,
-}
-
-/// What became of a put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Stored, with this CAS unique.
-    Stored(u64),
-    /// The key was present or absent against the condition.
-    NotStored,
-    /// The item has another CAS unique.
-    Exists,
-    /// A CAS unique was asked for and there is no item.
-    NotFound,
-}
-
-/// Why a put could not be tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The item would exceed [`Options::item_bytes_max`].
-    TooLarge,
-    /// No room could be made.
-    OutOfMemory,
-}
-
-/// Counters of the store's own work; the engine counts commands.
-#[derive(Debug, Default)]
-struct Counters {
-    removed: [AtomicU64; Cause::ALL.len()],
-    removed_unfetched: [AtomicU64; Cause::ALL.len()],
-    stored: AtomicU64,
-    overwritten: AtomicU64,
-    moved: AtomicU64,
-    moved_bytes: AtomicU64,
-    returned: AtomicU64,
-}
-
-impl Counters {
-    fn count(&self, removal: Removal) {
-        let cause = removal.cause as usize;
-        self.removed[cause].fetch_add(1, Relaxed);
-        if !removal.fetched {
-            self.removed_unfetched[cause].fetch_add(1, Relaxed);
-        }
-    }
-
-    /// All counts at one moment.
-    fn read(&self) -> Counts {
-        let all = |counts: &[AtomicU64; Cause::ALL.len()]| {
-            std::array::from_fn(|cause| counts[cause].load(Relaxed))
-        };
-        Counts {
-            removed: all(&self.removed),
-            removed_unfetched: all(&self.removed_unfetched),
-            stored: self.stored.load(Relaxed),
-            overwritten: self.overwritten.load(Relaxed),
-            moved: self.moved.load(Relaxed),
-            moved_bytes: self.moved_bytes.load(Relaxed),
-            returned: self.returned.load(Relaxed),
-        }
-    }
-}
-
-/// What the store has counted at one moment, or the difference of two such moments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    removed: [u64; Cause::ALL.len()],
-    removed_unfetched: [u64; Cause::ALL.len()],
-    /// Items stored, in place or not.
-    pub stored: u64,
-    /// Those that took the place of their older value.
-    pub overwritten: u64,
-    /// Items that an evacuation moved.
-    pub moved: u64,
-    /// Bytes of those.
-    pub moved_bytes: u64,
-    /// Keys that came back from the ghost.
-    pub returned: u64,
-}
-
-impl Counts {
-    /// Items that left for this cause.
-    pub fn removed(&self, cause: Cause) -> u64 {
-        self.removed[cause as usize]
-    }
-
-    /// Those of them that nobody had read.
-    pub fn removed_unfetched(&self, cause: Cause) -> u64 {
-        self.removed_unfetched[cause as usize]
-    }
-
-    /// What was counted since `zero`.
-    pub fn since(&self, zero: &Counts) -> Counts {
-        let difference = |now: &[u64; Cause::ALL.len()], then: &[u64; Cause::ALL.len()]| {
-            std::array::from_fn(|cause| now[cause] - then[cause])
-        };
-        Counts {
-            removed: difference(&self.removed, &zero.removed),
-            removed_unfetched: difference(&self.removed_unfetched, &zero.removed_unfetched),
-            stored: self.stored - zero.stored,
-            overwritten: self.overwritten - zero.overwritten,
-            moved: self.moved - zero.moved,
-            moved_bytes: self.moved_bytes - zero.moved_bytes,
-            returned: self.returned - zero.returned,
-        }
-    }
 }
 
 /// Where the memory is, in bytes.
@@ -297,17 +135,6 @@ pub struct Store {
     /// Bytes of segments held by uploads that are under way.
     upload_bytes: AtomicU64,
     counters: Counters,
-}
-
-/// A found item: its value stays readable, and its segment unused by others, until this is dropped.
-/// Hold it no longer than one send.
-pub struct ItemRef<'s> {
-    store: &'s Store,
-    segment: SegmentId,
-    value_position: u64,
-    value_bytes: usize,
-    client_flags: u32,
-    cas_unique: u64,
 }
 
 impl Store {
@@ -396,26 +223,6 @@ impl Store {
         item.set_expiry(expiry);
         self.state_of(&item).expires(expiry);
         Ok(self.pin(&item))
-    }
-
-    /// Stores a value if the condition holds. Copies the bytes once, outside all locks, unless the
-    /// value fits the room of the key's present item, which is then overwritten under the shard's
-    /// lock. May let other items leave.
-    ///
-    /// # Errors
-    /// Why it could not be tried; the present item stays as it is.
-    pub fn put(&self, put: &Put<'_>, now_seconds: u32) -> Result<Outcome, Refusal> {
-        let value_bytes = put.value.iter().map(|piece| piece.len()).sum();
-        let write = Write::new(self, put, value_bytes, now_seconds);
-        let target = match self.place(&write, put.value)? {
-            Placement::Append(chain, lane) => (chain, lane),
-            Placement::Done(outcome) => return Ok(outcome),
-        };
-        let mut upload = self.reserve(&write, target)?;
-        for piece in put.value {
-            upload.write(piece);
-        }
-        Ok(upload.publish(&write))
     }
 
     /// Removes an item; says whether there was one to return.
@@ -613,145 +420,6 @@ impl Store {
         Superblock::of(&self.heap).cover(sequence);
         sequence
     }
-
-    /// Decides where a put goes, and carries it out if that is the place of its older value.
-    fn place(&self, write: &Write<'_>, value: &[&[u8]]) -> Result<Placement, Refusal> {
-        if !self.item_fits(write.key.len(), write.value_bytes) {
-            return Err(Refusal::TooLarge);
-        }
-        let mut shard = self.lock(write.hash);
-        let present = self.present(&mut shard, write);
-        if let Err(outcome) = write.meets_condition(present.as_ref()) {
-            return Ok(Placement::Done(outcome));
-        }
-        let Some(item) = present else {
-            let returned = shard.shard.ghost.take(write.hash);
-            self.counters
-                .returned
-                .fetch_add(u64::from(returned), Relaxed);
-            let chain = if returned {
-                Chain::Main
-            } else {
-                Chain::Probation
-            };
-            return Ok(Placement::Append(
-                chain,
-                Lane::of(write.expiry.unwrap_or(NEVER)),
-            ));
-        };
-        if self.may_overwrite(&item, write) {
-            return Ok(Placement::Done(self.overwrite(&item, write, value)));
-        }
-        let segment = self.geometry.segment_of(item.position());
-        let chain = self.segments().header(segment).chain();
-        let lane = Lane::of(write.expiry.unwrap_or_else(|| item.expiry()));
-        Ok(Placement::Append(chain, lane))
-    }
-
-    /// The valid item of the key; an invalid one is removed on the way.
-    fn present<'s>(&'s self, shard: &mut LockedShard<'_>, write: &Write<'_>) -> Option<Header<'s>> {
-        let item = self.find(&shard.shard, write.hash, write.key)?;
-        let cause = match self.validity(&item, write.now_seconds) {
-            Ok(()) => return Some(item),
-            Err(Miss::Flushed) => Cause::Flushed,
-            Err(_) => Cause::Expired,
-        };
-        shard.remove(self, write.hash, &item, cause, write.now_seconds);
-        None
-    }
-
-    /// Whether the new value may take the old one's place: it fits, nobody reads it, and its
-    /// segment is not about to be emptied. The caller holds the shard's lock.
-    fn may_overwrite(&self, item: &Header<'_>, write: &Write<'_>) -> bool {
-        const ROOM_BYTES_MAX: usize = 64 << 10;
-        let footprint = item::footprint(item.key_bytes(), item.value_bytes());
-        if self.geometry.is_large(footprint) || item.room() > ROOM_BYTES_MAX {
-            return false;
-        }
-        let segment = self.geometry.segment_of(item.position());
-        item::footprint(write.key.len(), write.value_bytes) <= item.room()
-            // Acquire pairs with the release of the last reader's unpin.
-            && self.state_of(item).pins.load(Acquire) == 0
-            && !self.is_evacuating(segment)
-    }
-
-    fn overwrite(&self, item: &Header<'_>, write: &Write<'_>, value: &[&[u8]]) -> Outcome {
-        let identity = write.identity(self.next_sequence());
-        let mut checksum = Checksum::default();
-        checksum.update(write.key);
-        value.iter().for_each(|piece| checksum.update(piece));
-        let checksum = checksum.finish(write.key.len(), write.value_bytes, &identity);
-        let expiry = write.expiry.unwrap_or_else(|| item.expiry());
-        item.set_life(Life::Writing);
-        item.resize(write.value_bytes);
-        let mut position = item.value_position();
-        for piece in value {
-            self.heap.write(position, piece);
-            position += piece.len() as u64;
-        }
-        item.identify(identity, expiry, write.now_seconds, checksum);
-        item.unmark();
-        item.set_life(Life::Live);
-        self.state_of(item).renew(expiry, identity.sequence);
-        self.counters.stored.fetch_add(1, Relaxed);
-        self.counters.overwritten.fetch_add(1, Relaxed);
-        Outcome::Stored(identity.cas_unique)
-    }
-}
-
-/// Where a put goes.
-enum Placement {
-    /// Into a chain's open segment.
-    Append(Chain, Lane),
-    /// It is done: overwritten in place, or its condition was not met.
-    Done(Outcome),
-}
-
-/// One write, from its hash to its publication.
-struct Write<'a> {
-    key: &'a [u8],
-    hash: u64,
-    value_bytes: usize,
-    client_flags: u32,
-    expiry: Option<u32>,
-    condition: Condition,
-    now_seconds: u32,
-}
-
-impl<'a> Write<'a> {
-    fn new(store: &Store, put: &Put<'a>, value_bytes: usize, now_seconds: u32) -> Write<'a> {
-        store.settle(now_seconds);
-        Write {
-            key: put.key,
-            hash: store.hash(put.key),
-            value_bytes,
-            client_flags: put.client_flags,
-            expiry: put.expiry,
-            condition: put.condition,
-            now_seconds,
-        }
-    }
-
-    fn identity(&self, sequence: u64) -> Identity {
-        Identity {
-            client_flags: self.client_flags,
-            cas_unique: sequence,
-            sequence,
-            packing: 0,
-        }
-    }
-
-    fn meets_condition(&self, present: Option<&Header<'_>>) -> Result<(), Outcome> {
-        match (self.condition, present) {
-            (Condition::Always, _) | (Condition::Absent, None) | (Condition::Present, Some(_)) => {
-                Ok(())
-            }
-            (Condition::Absent, Some(_)) | (Condition::Present, None) => Err(Outcome::NotStored),
-            (Condition::Unique(_), None) => Err(Outcome::NotFound),
-            (Condition::Unique(unique), Some(item)) if item.cas_unique() == unique => Ok(()),
-            (Condition::Unique(_), Some(_)) => Err(Outcome::Exists),
-        }
-    }
 }
 
 /// A shard under its exclusive lock, which keeps the account of the tables' bytes.
@@ -806,50 +474,6 @@ impl Drop for LockedShard<'_> {
         if change != 0 {
             self.table_bytes.fetch_add(change, Relaxed);
         }
-    }
-}
-
-impl ItemRef<'_> {
-    /// Length of the value.
-    pub fn len(&self) -> usize {
-        self.value_bytes
-    }
-
-    /// Whether the value has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.value_bytes == 0
-    }
-
-    /// Opaque to the store.
-    pub fn client_flags(&self) -> u32 {
-        self.client_flags
-    }
-
-    /// What `cas` compares.
-    pub fn cas_unique(&self) -> u64 {
-        self.cas_unique
-    }
-
-    /// The longest contiguous piece of the value that begins at `offset`.
-    pub fn piece(&self, offset: usize) -> &[u8] {
-        let store = self.store;
-        let (position, in_segment) = store.segments().value_piece(self.value_position, offset);
-        let length = in_segment.min(self.value_bytes.saturating_sub(offset));
-        store.heap.bytes(position, length)
-    }
-}
-
-impl Drop for ItemRef<'_> {
-    fn drop(&mut self) {
-        let state = &self.store.states[self.segment as usize];
-        // Release: what was read was read before the segment may be written again.
-        state.pins.fetch_sub(1, Release);
-    }
-}
-
-impl std::fmt::Debug for ItemRef<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "ItemRef({} bytes)", self.value_bytes)
     }
 }
 

@@ -12,9 +12,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::geometry::SegmentId;
 use super::heap::Heap;
 use super::item::{Checksum, HEADER_BYTES, Header, Life, footprint};
-use super::segment::{Kind, SegmentId};
+use super::segment::Kind;
 use super::superblock::Superblock;
 use super::{Options, Store, eviction};
 

@@ -21,76 +21,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use super::heap::{Heap, SUPERBLOCK_BYTES};
+use super::geometry::{Geometry, SEGMENT_HEADER_BYTES, SegmentId};
+use super::heap::Heap;
 use super::item::{Header, NEVER, footprint};
 use super::superblock::Superblock;
-
-/// Bytes in front of a segment's first item.
-pub const SEGMENT_HEADER_BYTES: u64 = 64;
-
-/// Number of a segment, counted from the start of the heap.
-pub type SegmentId = u32;
-
-/// How the heap is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Bytes of one segment, its header included.
-    pub segment_bytes: u64,
-    /// Segments up to the ceiling.
-    pub segments: u32,
-}
-
-impl Geometry {
-    const SEGMENT_BYTES_MIN: u64 = 64 << 10;
-    const SEGMENT_BYTES_MAX: u64 = 1 << 20;
-
-    /// A 256th of the limit, from 64 KiB to 1 MiB a segment, and as many as the ceiling holds.
-    pub fn new(limit_bytes: u64, ceiling_bytes: u64) -> Geometry {
-        let segment_bytes = (limit_bytes / 256)
-            .next_power_of_two()
-            .clamp(Self::SEGMENT_BYTES_MIN, Self::SEGMENT_BYTES_MAX);
-        let segments = ceiling_bytes.max(limit_bytes).div_ceil(segment_bytes);
-        Geometry {
-            segment_bytes,
-            segments: segments.min(u64::from(u32::MAX)) as u32,
-        }
-    }
-
-    /// Bytes of the whole heap.
-    pub fn heap_bytes(&self) -> u64 {
-        SUPERBLOCK_BYTES + u64::from(self.segments) * self.segment_bytes
-    }
-
-    /// Bytes of one segment that items can take.
-    pub fn data_bytes(&self) -> usize {
-        (self.segment_bytes - SEGMENT_HEADER_BYTES) as usize
-    }
-
-    /// Where a segment begins.
-    pub fn start(&self, segment: SegmentId) -> u64 {
-        SUPERBLOCK_BYTES + u64::from(segment) * self.segment_bytes
-    }
-
-    /// Where a segment's first item begins.
-    pub fn data_start(&self, segment: SegmentId) -> u64 {
-        self.start(segment) + SEGMENT_HEADER_BYTES
-    }
-
-    /// The segment that a position lies in.
-    pub fn segment_of(&self, position: u64) -> SegmentId {
-        ((position - SUPERBLOCK_BYTES) / self.segment_bytes) as SegmentId
-    }
-
-    /// Whether an item of this footprint owns whole segments.
-    pub fn is_large(&self, footprint: usize) -> bool {
-        footprint > self.data_bytes() / 2
-    }
-
-    /// Segments that a large item of this footprint owns.
-    pub fn segments_for(&self, footprint: usize) -> u32 {
-        footprint.div_ceil(self.data_bytes()) as u32
-    }
-}
 
 /// What a segment is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::geometry::Geometry;
 use super::heap::Heap;
-use super::segment::Geometry;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"tokcache");
 const FORMAT_VERSION: u32 = 1;

@@ -12,8 +12,9 @@
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::item::{Checksum, Header, Life, footprint};
+use super::put::{Outcome, Put, Refusal, Write};
 use super::segment::{Chain, Kind, Lane, Segments};
-use super::{Cause, Outcome, Put, Refusal, Store, Write};
+use super::{Cause, Store};
 
 /// A reserved item under way.
 pub struct Upload<'s> {

@@ -1,0 +1,155 @@
+//! A command line of the classic text protocol: its name, its words, its keys.
+//!
+//! Used by `classic` only. Words are cut at single or repeated spaces; keys are looked through eight
+//! bytes at a time, since that is most of what decoding a `get` costs.
+
+use super::KEY_BYTES_MAX;
+use super::command::{Bad, Command, Decoded, Envelope, Recovery, Request};
+use super::error::Error;
+
+/// A complete command line.
+#[derive(Clone, Copy)]
+pub struct Line<'b> {
+    /// Everything at hand, the line first.
+    pub buffer: &'b [u8],
+    /// The line without its end.
+    pub text: &'b [u8],
+    /// Its length with its end.
+    pub bytes: usize,
+}
+
+impl<'b> Line<'b> {
+    pub fn new(buffer: &'b [u8], bytes: usize) -> Line<'b> {
+        let text = &buffer[..bytes - 1];
+        Line {
+            buffer,
+            text: text.strip_suffix(b"\r").unwrap_or(text),
+            bytes,
+        }
+    }
+
+    /// The command's name: all before the first space, nothing where the line begins with one.
+    pub fn name(&self) -> &'b [u8] {
+        let end = self.text.iter().position(|&byte| byte == b' ');
+        &self.text[..end.unwrap_or(self.text.len())]
+    }
+
+    /// The words behind the name.
+    pub fn words(&self) -> impl Iterator<Item = &'b [u8]> + Clone + use<'b> {
+        words_of(&self.text[self.name().len()..])
+    }
+
+    /// Where a word of this line begins.
+    pub fn position_of(&self, word: &'b [u8]) -> usize {
+        word.as_ptr().addr() - self.buffer.as_ptr().addr()
+    }
+
+    /// Whether the last word is `noreply`.
+    pub fn noreply(&self) -> bool {
+        self.text.trim_ascii_end().ends_with(b" noreply")
+    }
+
+    pub fn command(&self, command: Command<'b>) -> Decoded<'b> {
+        self.request(command, self.noreply())
+    }
+
+    /// A command that does not know `noreply`.
+    pub fn answered(&self, command: Command<'b>) -> Decoded<'b> {
+        self.request(command, false)
+    }
+
+    pub fn request(&self, command: Command<'b>, noreply: bool) -> Decoded<'b> {
+        Decoded::Request(Request {
+            command,
+            envelope: Envelope {
+                noreply,
+                ..Envelope::default()
+            },
+            consumed: self.bytes,
+        })
+    }
+
+    /// An error after which the next line is the next command.
+    pub fn error(&self, error: Error) -> Decoded<'b> {
+        self.error_skipping(error, 0)
+    }
+
+    /// An error on a line that announced a data block: the block goes with it.
+    pub fn error_skipping(&self, error: Error, block_bytes: u64) -> Decoded<'b> {
+        Decoded::Bad(Bad {
+            reply: Some(error),
+            recovery: Recovery::Skip(self.bytes as u64 + block_bytes),
+        })
+    }
+
+    /// An error on a command that was understood, which `noreply` silences.
+    pub fn quiet_error(&self, error: Error, block_bytes: u64) -> Decoded<'b> {
+        Decoded::Bad(Bad {
+            reply: (!self.noreply()).then_some(error),
+            recovery: Recovery::Skip(self.bytes as u64 + block_bytes),
+        })
+    }
+}
+
+pub fn words_of(text: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    text.split(|&byte| byte == b' ')
+        .filter(|word| !word.is_empty())
+}
+
+/// How many spaces come first.
+pub fn blanks(text: &[u8]) -> usize {
+    text.iter().take_while(|&&byte| byte == b' ').count()
+}
+
+/// How many bytes come before the first space or control byte, eight at a time.
+pub fn graphic_prefix(text: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    const DELETE: u64 = u64::from_ne_bytes([0x7f; 8]);
+    let mut length = 0;
+    for eight in text.as_chunks::<8>().0 {
+        let bytes = u64::from_le_bytes(*eight);
+        // Sets the high bit of every byte up to the space, and of every zero of the difference to
+        // 0x7f; of the lowest such byte exactly, which is all that is asked.
+        let low = bytes.wrapping_sub(ONES * 0x21) & !bytes;
+        let delete = (bytes ^ DELETE).wrapping_sub(ONES) & !(bytes ^ DELETE);
+        let found = (low | delete) & HIGH;
+        if found != 0 {
+            return length + found.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+    }
+    let is_graphic = |&&byte: &&u8| byte > b' ' && byte != 0x7f;
+    length + text[length..].iter().take_while(is_graphic).count()
+}
+
+/// Whether this may be a key. Differs from memcached: control bytes are refused, as protocol.txt
+/// ("Keys") asks of clients, so that a key can never be taken for a line end.
+pub fn is_key(word: &[u8]) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&word.len()) && graphic_prefix(word) == word.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_graphic_prefix_ends_at_every_byte_up_to_the_space_and_at_delete() {
+        for bad in 0..=u8::MAX {
+            for at in 0..40 {
+                let mut text = [b'~'; 40];
+                text[at] = bad;
+                text[39] = b'\n';
+                let is_graphic = bad > b' ' && bad != 0x7f && at < 39;
+                let expected = if is_graphic { 39 } else { at };
+                assert_eq!(graphic_prefix(&text), expected, "{bad:#x} at {at}");
+                assert_eq!(graphic_prefix(&text[..at]), at, "without any");
+            }
+        }
+    }
+
+    #[test]
+    fn high_bytes_are_part_of_a_key() {
+        assert_eq!(graphic_prefix("schlüssel-für-später \r\n".as_bytes()), 23);
+    }
+}

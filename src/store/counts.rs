@@ -1,0 +1,127 @@
+//! Departures and other events of the store, counted.
+//!
+//! Every item that leaves does so for one [`Cause`], and is counted once, by the shard that lets it go.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Why an item left: one word for each way, used by code, statistics and documentation alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its time was over.
+    Expired = 0,
+    /// Others needed the room.
+    Evicted = 1,
+    /// A client deleted it.
+    Deleted = 2,
+    /// A newer value of its key took its place.
+    Replaced = 3,
+    /// It was written before a `flush_all`.
+    Flushed = 4,
+    /// Its token was revoked.
+    Revoked = 5,
+}
+
+impl Cause {
+    /// All causes, in the order of their numbers.
+    pub const ALL: [Cause; 6] = [
+        Cause::Expired,
+        Cause::Evicted,
+        Cause::Deleted,
+        Cause::Replaced,
+        Cause::Flushed,
+        Cause::Revoked,
+    ];
+}
+
+/// One item's departure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Why it left.
+    pub cause: Cause,
+    /// Whether it was read since it was written.
+    pub fetched: bool,
+}
+
+/// Counters of the store's own work; the engine counts commands.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    removed: [AtomicU64; Cause::ALL.len()],
+    removed_unfetched: [AtomicU64; Cause::ALL.len()],
+    pub(super) stored: AtomicU64,
+    pub(super) overwritten: AtomicU64,
+    pub(super) moved: AtomicU64,
+    pub(super) moved_bytes: AtomicU64,
+    pub(super) returned: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn count(&self, removal: Removal) {
+        let cause = removal.cause as usize;
+        self.removed[cause].fetch_add(1, Relaxed);
+        if !removal.fetched {
+            self.removed_unfetched[cause].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// All counts at one moment.
+    pub(super) fn read(&self) -> Counts {
+        let all = |counts: &[AtomicU64; Cause::ALL.len()]| {
+            std::array::from_fn(|cause| counts[cause].load(Relaxed))
+        };
+        Counts {
+            removed: all(&self.removed),
+            removed_unfetched: all(&self.removed_unfetched),
+            stored: self.stored.load(Relaxed),
+            overwritten: self.overwritten.load(Relaxed),
+            moved: self.moved.load(Relaxed),
+            moved_bytes: self.moved_bytes.load(Relaxed),
+            returned: self.returned.load(Relaxed),
+        }
+    }
+}
+
+/// What the store has counted at one moment, or the difference of two such moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    removed: [u64; Cause::ALL.len()],
+    removed_unfetched: [u64; Cause::ALL.len()],
+    /// Items stored, in place or not.
+    pub stored: u64,
+    /// Those that took the place of their older value.
+    pub overwritten: u64,
+    /// Items that an evacuation moved.
+    pub moved: u64,
+    /// Bytes of those.
+    pub moved_bytes: u64,
+    /// Keys that came back from the ghost.
+    pub returned: u64,
+}
+
+impl Counts {
+    /// Items that left for this cause.
+    pub fn removed(&self, cause: Cause) -> u64 {
+        self.removed[cause as usize]
+    }
+
+    /// Those of them that nobody had read.
+    pub fn removed_unfetched(&self, cause: Cause) -> u64 {
+        self.removed_unfetched[cause as usize]
+    }
+
+    /// What was counted since `zero`.
+    pub fn since(&self, zero: &Counts) -> Counts {
+        let difference = |now: &[u64; Cause::ALL.len()], then: &[u64; Cause::ALL.len()]| {
+            std::array::from_fn(|cause| now[cause] - then[cause])
+        };
+        Counts {
+            removed: difference(&self.removed, &zero.removed),
+            removed_unfetched: difference(&self.removed_unfetched, &zero.removed_unfetched),
+            stored: self.stored - zero.stored,
+            overwritten: self.overwritten - zero.overwritten,
+            moved: self.moved - zero.moved,
+            moved_bytes: self.moved_bytes - zero.moved_bytes,
+            returned: self.returned - zero.returned,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! A found item, pinned: how a value is read without a lock and without a copy.
+
+use std::sync::atomic::Ordering::Release;
+
+use super::Store;
+use super::geometry::SegmentId;
+
+/// A found item: its value stays readable, and its segment unused by others, until this is dropped.
+/// Hold it no longer than one send.
+pub struct ItemRef<'s> {
+    pub(super) store: &'s Store,
+    pub(super) segment: SegmentId,
+    pub(super) value_position: u64,
+    pub(super) value_bytes: usize,
+    pub(super) client_flags: u32,
+    pub(super) cas_unique: u64,
+}
+
+impl ItemRef<'_> {
+    /// Length of the value.
+    pub fn len(&self) -> usize {
+        self.value_bytes
+    }
+
+    /// Whether the value has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.value_bytes == 0
+    }
+
+    /// Opaque to the store.
+    pub fn client_flags(&self) -> u32 {
+        self.client_flags
+    }
+
+    /// What `cas` compares.
+    pub fn cas_unique(&self) -> u64 {
+        self.cas_unique
+    }
+
+    /// The longest contiguous piece of the value that begins at `offset`.
+    pub fn piece(&self, offset: usize) -> &[u8] {
+        let store = self.store;
+        let (position, in_segment) = store.segments().value_piece(self.value_position, offset);
+        let length = in_segment.min(self.value_bytes.saturating_sub(offset));
+        store.heap.bytes(position, length)
+    }
+}
+
+impl Drop for ItemRef<'_> {
+    fn drop(&mut self) {
+        let state = &self.store.states[self.segment as usize];
+        // Release: what was read was read before the segment may be written again.
+        state.pins.fetch_sub(1, Release);
+    }
+}
+
+impl std::fmt::Debug for ItemRef<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "ItemRef({} bytes)", self.value_bytes)
+    }
+}

@@ -1,0 +1,234 @@
+//! Storing a value: the condition, the place, the bytes.
+//!
+//! [`Store::put`] looks the key up once to decide where the value goes. Over its older value, if there
+//! is room and nobody is reading; else at the end of a chain, written by `upload` under no lock and
+//! published after the condition was looked at again.
+//!
+//! Invariant: what `append`, `incr` and the like keep of an item (expiry `None`) is taken from the item
+//! that is replaced, under the same lock.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use super::counts::Cause;
+use super::item::{self, Checksum, Header, Identity, Life, NEVER};
+use super::segment::{Chain, Lane};
+use super::{LockedShard, Miss, Store};
+
+/// When a put may store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Always.
+    Always,
+    /// Only where the key is absent.
+    Absent,
+    /// Only where the key is present.
+    Present,
+    /// Only where the item has this CAS unique.
+    Unique(u64),
+}
+
+/// A value to store.
+#[derive(Clone, Copy)]
+pub struct Put<'a> {
+    /// 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// The value's pieces in order.
+    pub value: &'a [&'a [u8]],
+    /// Opaque to the store.
+    pub client_flags: u32,
+    /// Seconds of `clock::Now`, [`NEVER`] or [`AT_ONCE`]; `None` keeps the present item's.
+    pub expiry: Option<u32>,
+    /// When to store.
+    pub condition: Condition,
+}
+
+/// What became of a put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Stored, with this CAS unique.
+    Stored(u64),
+    /// The key was present or absent against the condition.
+    NotStored,
+    /// The item has another CAS unique.
+    Exists,
+    /// A CAS unique was asked for and there is no item.
+    NotFound,
+}
+
+/// Why a put could not be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The item would exceed [`Options::item_bytes_max`].
+    TooLarge,
+    /// No room could be made.
+    OutOfMemory,
+}
+
+impl Store {
+    /// Stores a value if the condition holds. Copies the bytes once, outside all locks, unless the
+    /// value fits the room of the key's present item, which is then overwritten under the shard's
+    /// lock. May let other items leave.
+    ///
+    /// # Errors
+    /// Why it could not be tried; the present item stays as it is.
+    pub fn put(&self, put: &Put<'_>, now_seconds: u32) -> Result<Outcome, Refusal> {
+        let value_bytes = put.value.iter().map(|piece| piece.len()).sum();
+        let write = Write::new(self, put, value_bytes, now_seconds);
+        let target = match self.place(&write, put.value)? {
+            Placement::Append(chain, lane) => (chain, lane),
+            Placement::Done(outcome) => return Ok(outcome),
+        };
+        let mut upload = self.reserve(&write, target)?;
+        for piece in put.value {
+            upload.write(piece);
+        }
+        Ok(upload.publish(&write))
+    }
+
+    /// Decides where a put goes, and carries it out if that is the place of its older value.
+    fn place(&self, write: &Write<'_>, value: &[&[u8]]) -> Result<Placement, Refusal> {
+        if !self.item_fits(write.key.len(), write.value_bytes) {
+            return Err(Refusal::TooLarge);
+        }
+        let mut shard = self.lock(write.hash);
+        let present = self.present(&mut shard, write);
+        if let Err(outcome) = write.meets_condition(present.as_ref()) {
+            return Ok(Placement::Done(outcome));
+        }
+        let Some(item) = present else {
+            let returned = shard.shard.ghost.take(write.hash);
+            self.counters
+                .returned
+                .fetch_add(u64::from(returned), Relaxed);
+            let chain = if returned {
+                Chain::Main
+            } else {
+                Chain::Probation
+            };
+            return Ok(Placement::Append(
+                chain,
+                Lane::of(write.expiry.unwrap_or(NEVER)),
+            ));
+        };
+        if self.may_overwrite(&item, write) {
+            return Ok(Placement::Done(self.overwrite(&item, write, value)));
+        }
+        let segment = self.geometry.segment_of(item.position());
+        let chain = self.segments().header(segment).chain();
+        let lane = Lane::of(write.expiry.unwrap_or_else(|| item.expiry()));
+        Ok(Placement::Append(chain, lane))
+    }
+
+    /// The valid item of the key; an invalid one is removed on the way.
+    pub(super) fn present<'s>(
+        &'s self,
+        shard: &mut LockedShard<'_>,
+        write: &Write<'_>,
+    ) -> Option<Header<'s>> {
+        let item = self.find(&shard.shard, write.hash, write.key)?;
+        let cause = match self.validity(&item, write.now_seconds) {
+            Ok(()) => return Some(item),
+            Err(Miss::Flushed) => Cause::Flushed,
+            Err(_) => Cause::Expired,
+        };
+        shard.remove(self, write.hash, &item, cause, write.now_seconds);
+        None
+    }
+
+    /// Whether the new value may take the old one's place: it fits, nobody reads it, and its
+    /// segment is not about to be emptied. The caller holds the shard's lock.
+    fn may_overwrite(&self, item: &Header<'_>, write: &Write<'_>) -> bool {
+        const ROOM_BYTES_MAX: usize = 64 << 10;
+        let footprint = item::footprint(item.key_bytes(), item.value_bytes());
+        if self.geometry.is_large(footprint) || item.room() > ROOM_BYTES_MAX {
+            return false;
+        }
+        let segment = self.geometry.segment_of(item.position());
+        item::footprint(write.key.len(), write.value_bytes) <= item.room()
+            // Acquire pairs with the release of the last reader's unpin.
+            && self.state_of(item).pins.load(Acquire) == 0
+            && !self.is_evacuating(segment)
+    }
+
+    fn overwrite(&self, item: &Header<'_>, write: &Write<'_>, value: &[&[u8]]) -> Outcome {
+        let identity = write.identity(self.next_sequence());
+        let mut checksum = Checksum::default();
+        checksum.update(write.key);
+        value.iter().for_each(|piece| checksum.update(piece));
+        let checksum = checksum.finish(write.key.len(), write.value_bytes, &identity);
+        let expiry = write.expiry.unwrap_or_else(|| item.expiry());
+        item.set_life(Life::Writing);
+        item.resize(write.value_bytes);
+        let mut position = item.value_position();
+        for piece in value {
+            self.heap.write(position, piece);
+            position += piece.len() as u64;
+        }
+        item.identify(identity, expiry, write.now_seconds, checksum);
+        item.unmark();
+        item.set_life(Life::Live);
+        self.state_of(item).renew(expiry, identity.sequence);
+        self.counters.stored.fetch_add(1, Relaxed);
+        self.counters.overwritten.fetch_add(1, Relaxed);
+        Outcome::Stored(identity.cas_unique)
+    }
+}
+/// Where a put goes.
+enum Placement {
+    /// Into a chain's open segment.
+    Append(Chain, Lane),
+    /// It is done: overwritten in place, or its condition was not met.
+    Done(Outcome),
+}
+
+/// One write, from its hash to its publication.
+pub(super) struct Write<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) hash: u64,
+    pub(super) value_bytes: usize,
+    pub(super) client_flags: u32,
+    pub(super) expiry: Option<u32>,
+    pub(super) condition: Condition,
+    pub(super) now_seconds: u32,
+}
+
+impl<'a> Write<'a> {
+    pub(super) fn new(
+        store: &Store,
+        put: &Put<'a>,
+        value_bytes: usize,
+        now_seconds: u32,
+    ) -> Write<'a> {
+        store.settle(now_seconds);
+        Write {
+            key: put.key,
+            hash: store.hash(put.key),
+            value_bytes,
+            client_flags: put.client_flags,
+            expiry: put.expiry,
+            condition: put.condition,
+            now_seconds,
+        }
+    }
+
+    pub(super) fn identity(&self, sequence: u64) -> Identity {
+        Identity {
+            client_flags: self.client_flags,
+            cas_unique: sequence,
+            sequence,
+            packing: 0,
+        }
+    }
+
+    pub(super) fn meets_condition(&self, present: Option<&Header<'_>>) -> Result<(), Outcome> {
+        match (self.condition, present) {
+            (Condition::Always, _) | (Condition::Absent, None) | (Condition::Present, Some(_)) => {
+                Ok(())
+            }
+            (Condition::Absent, Some(_)) | (Condition::Present, None) => Err(Outcome::NotStored),
+            (Condition::Unique(_), None) => Err(Outcome::NotFound),
+            (Condition::Unique(unique), Some(item)) if item.cas_unique() == unique => Ok(()),
+            (Condition::Unique(_), Some(_)) => Err(Outcome::Exists),
+        }
+    }
+}
