@@ -45,6 +45,8 @@
 //! - Ways out, one word each ([`store::Cause`]): expired, evicted, deleted, replaced, flushed, revoked.
 //! - *seconds* are [`clock::Now`]'s: since boot, never running backwards, the same in every process.
 
+#![warn(missing_docs)]
+
 pub mod clock;
 pub mod config;
 pub mod engine;

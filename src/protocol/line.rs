@@ -19,6 +19,7 @@ pub struct Line<'b> {
 }
 
 impl<'b> Line<'b> {
+    /// The line that takes the first `bytes` of `buffer`, its end included.
     pub fn new(buffer: &'b [u8], bytes: usize) -> Line<'b> {
         let text = &buffer[..bytes - 1];
         Line {
@@ -49,6 +50,7 @@ impl<'b> Line<'b> {
         self.text.trim_ascii_end().ends_with(b" noreply")
     }
 
+    /// A command of this line, silent where the line says `noreply`.
     pub fn command(&self, command: Command<'b>) -> Decoded<'b> {
         self.request(command, self.noreply())
     }
@@ -58,7 +60,7 @@ impl<'b> Line<'b> {
         self.request(command, false)
     }
 
-    pub fn request(&self, command: Command<'b>, noreply: bool) -> Decoded<'b> {
+    fn request(&self, command: Command<'b>, noreply: bool) -> Decoded<'b> {
         Decoded::Request(Request {
             command,
             envelope: Envelope {
@@ -75,7 +77,7 @@ impl<'b> Line<'b> {
     }
 
     /// An error on a line that announced a data block: the block goes with it.
-    pub fn error_skipping(&self, error: Error, block_bytes: u64) -> Decoded<'b> {
+    fn error_skipping(&self, error: Error, block_bytes: u64) -> Decoded<'b> {
         Decoded::Bad(Bad {
             reply: Some(error),
             recovery: Recovery::Skip(self.bytes as u64 + block_bytes),

@@ -41,6 +41,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl StartError {
+    /// An error of this setting.
     pub fn new(setting: &'static str, what: String, remedy: &'static str) -> StartError {
         StartError {
             setting,
@@ -49,6 +50,7 @@ impl StartError {
         }
     }
 
+    /// A TCP address that cannot be listened on.
     pub fn socket(name: &str, error: io::Error) -> StartError {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -67,6 +69,7 @@ impl StartError {
         )
     }
 
+    /// A unix socket that cannot be listened on.
     pub fn unix(path: &Path, error: io::Error) -> StartError {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -81,12 +84,14 @@ impl StartError {
         StartError::new("unix_socket", what, remedy)
     }
 
+    /// A pid file that cannot be written.
     pub fn pid_file(path: &Option<PathBuf>, error: io::Error) -> StartError {
         let name = path.as_deref().unwrap_or(Path::new("")).display();
         let what = format!("{name} cannot be written: {error}");
         StartError::new("pidfile", what, "choose another path with -P")
     }
 
+    /// Threads or runtimes that cannot be had.
     pub fn system(error: io::Error) -> StartError {
         StartError::new(
             "threads",
@@ -98,13 +103,19 @@ impl StartError {
 
 /// What is bound and opened before anything is served. Dropped, it leaves no file behind.
 pub struct Sockets {
+    /// What clients connect to.
     pub listeners: Vec<Listener>,
+    /// The HTTP port, if there is one.
     pub http: Option<std::net::TcpListener>,
+    /// The pid file, opened and not yet written.
     pub pid_file: Option<PidFile>,
 }
 
 /// Everything that has to happen in its order: privileges are dropped after binding TCP and before
 /// binding the unix socket.
+///
+/// # Errors
+/// The first thing that could not be had; what was had before it is given back.
 pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
     process::forbid_core_dumps().map_err(StartError::system)?;
     let files = process::raise_open_files(options.connections_max);
@@ -143,6 +154,10 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
     })
 }
 
+/// Carries out `-k`. A child does not inherit it, so it is done again after going into the background.
+///
+/// # Errors
+/// The limit of locked memory is too low.
 pub fn lock_memory(options: &Options) -> Result<(), StartError> {
     if !options.lock_memory {
         return Ok(());

@@ -36,7 +36,7 @@ pub struct Put<'a> {
     pub value: &'a [&'a [u8]],
     /// Opaque to the store.
     pub client_flags: u32,
-    /// Seconds of `clock::Now`, [`NEVER`] or [`AT_ONCE`]; `None` keeps the present item's.
+    /// Seconds of `clock::Now`, [`NEVER`] or [`item::AT_ONCE`]; `None` keeps the present item's.
     pub expiry: Option<u32>,
     /// When to store.
     pub condition: Condition,
@@ -58,7 +58,7 @@ pub enum Outcome {
 /// Why a put could not be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The item would exceed [`Options::item_bytes_max`].
+    /// The item would exceed [`Options::item_bytes_max`](super::Options::item_bytes_max).
     TooLarge,
     /// No room could be made.
     OutOfMemory,
