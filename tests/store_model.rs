@@ -296,3 +296,39 @@ fn threads_that_read_write_and_evict_at_once_never_see_anothers_value() {
     });
     assert_eq!(store.audit().unwrap().damaged, 0);
 }
+
+#[test]
+fn the_account_is_right_after_threads_have_overwritten_what_is_evacuated() {
+    let store = Store::new(&options(true)).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8u64 {
+            let store = &store;
+            scope.spawn(move || {
+                let mut state = thread + 1;
+                for round in 0..30_000u32 {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    let name = format!("tokens/{}", (state >> 33) % 500);
+                    let bytes = vec![7; 10_000 + (state >> 20) as usize % 12_000];
+                    let now = START + round / 3_000;
+                    put(
+                        store,
+                        &name,
+                        &bytes,
+                        now + 1 + (state >> 50) as u32 % 9,
+                        now,
+                    )
+                    .unwrap();
+                    if round.is_multiple_of(1_000) {
+                        store.housekeep(now);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(store.audit().unwrap().damaged, 0);
+    store.flush(None, START + 100);
+    store.housekeep(START + 100);
+    assert_eq!(store.audit().unwrap().items, store.usage().items);
+}

@@ -92,6 +92,10 @@ impl Value for ItemRef<'_> {
     fn piece(&self, offset: usize) -> &[u8] {
         ItemRef::piece(self, offset)
     }
+
+    fn held_bytes(&self) -> usize {
+        self.pinned_bytes()
+    }
 }
 
 impl Engine {
@@ -404,12 +408,16 @@ impl Engine {
             let Ok(item) = self.store.peek(key, now.seconds) else {
                 return Reply::NotStored;
             };
+            let identity = (item.client_flags(), item.cas_unique());
             let mut pieces = pieces_of(&item);
             match store.mode {
                 Mode::Prepend => pieces.insert(0, store.value.0),
                 _ => pieces.push(store.value.0),
             }
-            match self.store.put(&changed(key, &item, &pieces), now.seconds) {
+            match self
+                .store
+                .put(&changed(key, identity, &pieces), now.seconds)
+            {
                 Ok(Outcome::Stored(_)) => return Reply::Stored,
                 Ok(Outcome::Exists) => {}
                 Ok(_) | Err(Refusal::TooLarge) => return Reply::NotStored,
@@ -447,9 +455,13 @@ impl Engine {
             };
             // As in memcached, the value keeps its length: spaces take the place of lost digits.
             let digits = format!("{value:<width$}", width = item.len());
+            let identity = (item.client_flags(), item.cas_unique());
+            // Let go, so that the new number may be written in the old one's place.
+            drop(item);
+            let digits = [digits.as_bytes()];
             match self
                 .store
-                .put(&changed(key.0, &item, &[digits.as_bytes()]), now.seconds)
+                .put(&changed(key.0, identity, &digits), now.seconds)
             {
                 Ok(Outcome::Stored(_)) => {
                     hits.add(1);
@@ -552,13 +564,17 @@ fn expiry(exptime: Exptime, now: Now) -> u32 {
 }
 
 /// A put that changes an item and nothing else about it.
-fn changed<'a>(key: &'a [u8], item: &ItemRef<'_>, value: &'a [&'a [u8]]) -> Put<'a> {
+fn changed<'a>(
+    key: &'a [u8],
+    (client_flags, cas_unique): (u32, u64),
+    value: &'a [&'a [u8]],
+) -> Put<'a> {
     Put {
         key,
         value,
-        client_flags: item.client_flags(),
+        client_flags,
         expiry: None,
-        condition: Condition::Unique(item.cas_unique()),
+        condition: Condition::Unique(cas_unique),
     }
 }
 

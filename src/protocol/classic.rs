@@ -33,6 +33,9 @@ const LINE_BYTES_MAX: usize = 2048;
 /// A multiget's line may grow up to this: some 14,000 keys of keystonemiddleware's.
 pub const MULTIGET_BYTES_MAX: usize = 1 << 20;
 
+/// The first byte of every request of the binary protocol.
+const BINARY_MAGIC: u8 = 0x80;
+
 /// Longest value whose length memcached's parser takes: `i32::MAX` less the line end.
 const VALUE_BYTES_MAX: i32 = i32::MAX - 2;
 
@@ -58,6 +61,10 @@ impl Classic {
     pub fn decode<'b>(&mut self, buffer: &'b [u8]) -> Decoded<'b> {
         if let Some(run) = self.run {
             return self.next_of_run(buffer, run);
+        }
+        // A client of the binary protocol would wait for ever for the end of a line.
+        if buffer.first() == Some(&BINARY_MAGIC) {
+            return close(None);
         }
         let Some(offset) = memchr::memchr(b'\n', &buffer[self.searched..]) else {
             self.searched = buffer.len();

@@ -18,6 +18,11 @@ pub trait Value {
     /// The longest contiguous piece that begins at `offset`, empty at the end of the value.
     fn piece(&self, offset: usize) -> &[u8];
 
+    /// Bytes that cannot be used for anything else while the value is held.
+    fn held_bytes(&self) -> usize {
+        self.len()
+    }
+
     /// Hands every piece from `offset` on to `take`, in order.
     fn pieces_from(&self, mut offset: usize, mut take: impl FnMut(&[u8]))
     where

@@ -3,9 +3,10 @@
 //! Runs in the main thread, apart from the workers. Nothing in it names a key or shows a value; it
 //! listens on loopback unless told otherwise.
 //!
-//! Invariant: at most [`CONNECTIONS_MAX`] connections at a time, each with a deadline for its request,
-//! so that nobody can hold the port for others.
+//! Invariant: at most 32 connections at a time; the oldest makes room for a new one, and each has a
+//! deadline for its request, so that nobody can hold the port for others.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -30,23 +31,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves HTTP until its future is dropped.
 pub async fn serve(listener: TcpListener, engine: Arc<Engine>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
         };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let engine = Arc::clone(&engine);
-                tokio::spawn(async move {
-                    let connection = serve_connection(stream, engine);
-                    // An error, or the deadline, ends the connection; neither is of interest here.
-                    let _ = tokio::time::timeout(CONNECTION_DEADLINE, connection).await;
-                    drop(slot);
-                });
-            }
-            Err(_) => tokio::time::sleep(PAUSE).await,
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
         }
+        let connection = serve_connection(stream, Arc::clone(&engine));
+        // An error, or the deadline, ends the connection; neither is of interest here.
+        let served = tokio::spawn(tokio::time::timeout(CONNECTION_DEADLINE, connection));
+        open.push_back(served.abort_handle());
     }
 }
 

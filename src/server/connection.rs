@@ -88,9 +88,12 @@ struct Connection<'c, S> {
     carried: Option<Box<Output<ItemRef<'c>>>>,
     /// The session is over once they are sent.
     closing: bool,
-    buffered: Share,
+    requests: Share,
+    replies: Share,
     held: Share,
     busy: bool,
+    /// Work before others have their turn; renewed whenever the connection has to wait.
+    work_left: u32,
 }
 
 impl<'c, S> Connection<'c, S> {
@@ -106,9 +109,11 @@ impl<'c, S> Connection<'c, S> {
             unsent: None,
             carried: None,
             closing: false,
-            buffered: Share::new(&worker.buffers),
+            requests: Share::new(&worker.requests),
+            replies: Share::new(&worker.replies),
             held: Share::new(&worker.held),
             busy: false,
+            work_left: Turn::work_for(worker.requests_per_event),
         }
     }
 
@@ -154,7 +159,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             ready!(unsent.poll_send(&mut self.stream, context, count))?;
             self.unsent = None;
             self.held.resize(0);
-            self.charge(0);
+            self.replies.resize(0);
             self.note_busy();
         }
         Poll::Ready(Ok(()))
@@ -168,8 +173,16 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     ) -> Poll<io::Result<Option<Ended>>> {
         let mut read = 0;
         if !self.input_ready {
-            let room = self.turn_bytes().min(buffers.input.len());
-            read = ready!(self.poll_read(&mut buffers.input[..room], context))?;
+            if buffers.input.is_empty() {
+                // Lost to a panic in the turn before.
+                buffers.input = vec![0; READ_BYTES];
+            }
+            let room = self.read_bytes_max();
+            let polled = self.poll_read(&mut buffers.input[..room], context);
+            if polled.is_pending() {
+                self.work_left = Turn::work_for(self.worker.requests_per_event);
+            }
+            read = ready!(polled)?;
             if read == 0 {
                 return Poll::Ready(Ok(Some(Ended::Closed)));
             }
@@ -184,7 +197,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             Some(carried) => *carried,
             None => Output::with_buffer(std::mem::take(&mut buffers.output)),
         };
-        output.full_at(self.turn_bytes());
+        output.full_at(self.unsent_bytes_max());
         if self.input.is_empty() {
             let shared = std::mem::take(&mut buffers.input);
             let ended = self.execute(None, &shared[..read], output, now, buffers, context);
@@ -197,10 +210,19 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         }
     }
 
-    /// How much a turn reads, and how much of its replies may wait: what is left of either has to
-    /// be kept, so little while the budget has no room for much.
-    fn turn_bytes(&self) -> usize {
-        if self.worker.buffers.has_room(READ_BYTES + UNSENT_BYTES_MAX) {
+    /// How much a turn reads: what is left of it has to be kept, so little while there is no room
+    /// for much.
+    fn read_bytes_max(&self) -> usize {
+        if self.worker.requests.has_room(READ_BYTES) {
+            READ_BYTES
+        } else {
+            SMALL_BYTES / 2
+        }
+    }
+
+    /// How many bytes of replies may wait to be sent, likewise.
+    fn unsent_bytes_max(&self) -> usize {
+        if self.worker.replies.has_room(UNSENT_BYTES_MAX) {
             UNSENT_BYTES_MAX
         } else {
             SMALL_BYTES / 2
@@ -227,7 +249,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Ended>>> {
         let input = own.as_deref().unwrap_or(shared);
-        let mut work_left = Turn::work_for(self.worker.requests_per_event);
+        let mut work_left = self.work_left;
         let mut consumed = 0;
         let (step, sent) = loop {
             let mut turn = Turn {
@@ -239,7 +261,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             let (done, mut step) = self.session.advance(&input[consumed..], &mut turn);
             consumed += done;
             if let Step::Read { wanted } = step
-                && !self.charge(wanted.max(input.len() - consumed))
+                && !self.requests.resize(wanted.max(input.len() - consumed))
             {
                 let (done, refused) = self.refuse_for_memory(&input[consumed..], &mut turn);
                 consumed += done;
@@ -255,7 +277,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             match step {
                 Step::Send if sent => {}
                 // What cannot be kept is done at once.
-                Step::Yield if sent && !self.charge(input.len() - consumed) => {
+                Step::Yield if sent && !self.requests.resize(input.len() - consumed) => {
                     work_left = Turn::work_for(self.worker.requests_per_event);
                 }
                 _ => break (step, sent),
@@ -269,7 +291,14 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         } else {
             self.keep_output(output, sent, buffers)?;
         }
-        Poll::Ready(Ok((step == Step::Yield).then_some(Ended::Yielded)))
+        // Enough for one turn, in however many reads it came.
+        let yields = work_left == 0 && !self.closing;
+        self.work_left = if yields {
+            Turn::work_for(self.worker.requests_per_event)
+        } else {
+            work_left
+        };
+        Poll::Ready(Ok(yields.then_some(Ended::Yielded)))
     }
 
     fn refuse_for_memory(&mut self, input: &[u8], turn: &mut Turn<'_, 'c>) -> (usize, Step) {
@@ -281,8 +310,10 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
 
     /// Whether replies and input may wait for the next turn, so that a batch goes out in one send.
     fn has_room_for(&self, output: &Output<ItemRef<'c>>, input_bytes: usize) -> bool {
-        let bytes = output.copied_bytes() + input_bytes;
-        self.worker.buffers.has_room(bytes + READ_BYTES)
+        self.worker
+            .replies
+            .has_room(output.copied_bytes() + UNSENT_BYTES_MAX)
+            && self.worker.requests.has_room(input_bytes + READ_BYTES)
     }
 
     /// Keeps input for the next turn, with room for what it is known to want. Bytes that are in a
@@ -308,9 +339,10 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             kept.shrink_to(bytes);
         }
         if kept.is_empty() && rest.is_empty() {
+            self.requests.resize(0);
             return Ok(());
         }
-        if !self.charge(bytes.max(kept.capacity())) {
+        if !self.requests.resize(bytes.max(kept.capacity())) {
             return Err(self.out_of_memory());
         }
         kept.reserve_exact(bytes - kept.len());
@@ -322,7 +354,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     /// Keeps replies for the next turn, which adds to them.
     fn carry(&mut self, mut output: Output<ItemRef<'c>>, buffers: &mut Buffers) -> io::Result<()> {
         buffers.output = output.shrink();
-        if !self.charge(output.buffer_bytes()) {
+        if !self.replies.resize(output.buffer_bytes()) {
             return Err(self.out_of_memory());
         }
         self.carried = Some(Box::new(output));
@@ -338,15 +370,15 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         buffers: &mut Buffers,
     ) -> io::Result<()> {
         if sent || output.unsent() == 0 {
-            self.charge(0);
+            self.replies.resize(0);
             buffers.output = output.into_buffer();
             return Ok(());
         }
-        if self.charge(output.unsent()) {
+        if self.replies.resize(output.unsent()) {
             self.unsent = Some(Box::new(output.copy_unsent()));
             buffers.output = output.into_buffer();
         } else if output.held_bytes() > 0
-            && self.charge(output.copied_bytes())
+            && self.replies.resize(output.copied_bytes())
             && self.held.resize(output.held_bytes())
         {
             buffers.output = output.shrink();
@@ -355,15 +387,6 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             return Err(self.out_of_memory());
         }
         Ok(())
-    }
-
-    /// Makes this connection's share of the budget what it keeps plus `more`.
-    fn charge(&mut self, more: usize) -> bool {
-        let unsent = self
-            .unsent
-            .as_ref()
-            .map_or(0, |unsent| unsent.buffer_bytes());
-        self.buffered.resize(self.input.capacity() + unsent + more)
     }
 
     fn out_of_memory(&self) -> io::Error {

@@ -201,13 +201,16 @@ fn start_workers(
     engine: &Arc<Engine>,
     stopping: &watch::Receiver<bool>,
 ) -> Result<Vec<WorkerThread>, StartError> {
-    let buffer_bytes = Arc::clone(&engine.stats().server.buffer_bytes);
-    let buffers = Budget::counted(options.buffer_budget_bytes, buffer_bytes);
+    let counters = &engine.stats().server;
+    let half = options.buffer_budget_bytes / 2;
+    let requests = Budget::counted(half, Arc::clone(&counters.request_buffer_bytes));
+    let replies = Budget::counted(half, Arc::clone(&counters.reply_buffer_bytes));
     let held = Budget::plain(usize::try_from(engine.held_bytes_max()).unwrap_or(usize::MAX));
     let worker = || Worker {
         engine: Arc::clone(engine),
         counters: engine.stats().register_worker(),
-        buffers: Arc::clone(&buffers),
+        requests: Arc::clone(&requests),
+        replies: Arc::clone(&replies),
         held: Arc::clone(&held),
         requests_per_event: options.requests_per_event,
         busy: AtomicUsize::new(0),

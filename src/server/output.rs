@@ -35,7 +35,7 @@ pub struct Output<V> {
     sent: usize,
     /// In the order of their places.
     held: SmallVec<[Held<V>; HELD_INLINE]>,
-    held_bytes: usize,
+    value_bytes: usize,
     /// How much may wait before nothing more is decoded.
     full_at: usize,
 }
@@ -55,7 +55,7 @@ impl<V: Value> Output<V> {
             bytes: buffer,
             sent: 0,
             held: SmallVec::new(),
-            held_bytes: 0,
+            value_bytes: 0,
             full_at: UNSENT_BYTES_MAX,
         }
     }
@@ -83,7 +83,7 @@ impl<V: Value> Output<V> {
 
     /// Bytes that have not been sent.
     pub fn unsent(&self) -> usize {
-        self.bytes.len() + self.held_bytes - self.sent
+        self.bytes.len() + self.value_bytes - self.sent
     }
 
     /// Bytes that its own buffer takes.
@@ -96,9 +96,9 @@ impl<V: Value> Output<V> {
         self.bytes.len()
     }
 
-    /// Bytes of the values that lie in the store.
+    /// Bytes of the store that its values keep from other use.
     pub fn held_bytes(&self) -> usize {
-        self.held_bytes
+        self.held.iter().map(|held| held.value.held_bytes()).sum()
     }
 
     /// Sends as much as the socket takes; ready when all is sent. Gives the bytes sent to `count`.
@@ -122,7 +122,7 @@ impl<V: Value> Output<V> {
         self.bytes.clear();
         self.sent = 0;
         self.held.clear();
-        self.held_bytes = 0;
+        self.value_bytes = 0;
         Poll::Ready(Ok(()))
     }
 
@@ -178,7 +178,7 @@ impl<V: Value> Output<V> {
             bytes,
             sent: 0,
             held: SmallVec::new(),
-            held_bytes: 0,
+            value_bytes: 0,
             full_at: UNSENT_BYTES_MAX,
         }
     }
@@ -194,7 +194,7 @@ impl<V: Value> ReplySink<V> for Output<V> {
             value.pieces_from(0, |piece| self.bytes.extend_from_slice(piece));
             return;
         }
-        self.held_bytes += value.len();
+        self.value_bytes += value.len();
         self.held.push(Held {
             value,
             at: self.bytes.len(),

@@ -29,8 +29,11 @@ pub struct Worker {
     pub engine: Arc<Engine>,
     /// What this worker counts.
     pub counters: Arc<Counters>,
-    /// What connection buffers may take, of all workers together.
-    pub buffers: Arc<Budget>,
+    /// What requests that are half received may take, of all workers together.
+    pub requests: Arc<Budget>,
+    /// What replies that their peers have not taken may take, of all workers together. A budget of
+    /// their own, so that peers which do not read cannot take the room of others' requests.
+    pub replies: Arc<Budget>,
     /// What unsent values may keep in the store, of all workers together.
     pub held: Arc<Budget>,
     /// Commands of one connection in a row (`-R`).

@@ -130,7 +130,10 @@ fn listener_lines(lines: &mut Vec<Stat>, stats: &Stats, process: &Process) {
             server.time_in_listen_disabled_us.load(Relaxed),
         ),
         Stat::new("threads", process.threads),
-        Stat::new("buffer_bytes", server.buffer_bytes.load(Relaxed)),
+        Stat::new(
+            "buffer_bytes",
+            server.request_buffer_bytes.load(Relaxed) + server.reply_buffer_bytes.load(Relaxed),
+        ),
     ]);
 }
 

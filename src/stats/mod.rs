@@ -134,8 +134,10 @@ pub struct ServerCounters {
     pub listen_disabled_num: AtomicU64,
     /// Microseconds of those pauses.
     pub time_in_listen_disabled_us: AtomicU64,
-    /// Bytes that connection buffers hold; the server's budget of them counts here.
-    pub buffer_bytes: Arc<AtomicU64>,
+    /// Bytes of requests that are half received; the server's budget of them counts here.
+    pub request_buffer_bytes: Arc<AtomicU64>,
+    /// Bytes of replies that their peers have not taken; likewise.
+    pub reply_buffer_bytes: Arc<AtomicU64>,
 }
 
 /// Where everything stood at the last `stats reset`.

@@ -14,7 +14,6 @@
 //!   no other is free, items leave whatever their marks, so that room is found in bounded work;
 //! - under `-M` no item that can be read leaves: what is alive moves together, dead space is won back.
 
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::geometry::SegmentId;
@@ -117,10 +116,7 @@ impl Store {
             return Some(0);
         }
         let item = Header::at(&self.heap, evacuation.next);
-        let room = item.room();
-        if !self.evacuate_item(log, &item, may_move, now_seconds) {
-            return None;
-        }
+        let room = self.evacuate_item(log, &item, may_move, now_seconds)?;
         log.evacuation = Some(Evacuation {
             next: evacuation.next + room as u64,
             ..evacuation
@@ -190,38 +186,41 @@ impl Store {
             next: self.geometry.data_start(segment),
         });
         // Release: a set that sees this before it overwrites in place goes elsewhere; one that does
-        // not holds the item's shard, and is evacuated after it.
+        // not holds the shard of its item, which is looked at under that lock, after it.
         self.evacuating
             .store(segment.unwrap_or(NO_SEGMENT), Release);
     }
 
-    /// Lets one item move or leave; says whether it could, which under `-M` it cannot without room.
+    /// Lets one item move or leave. Gives the room it has, `None` where under `-M` it cannot move.
+    /// A dead item stays dead; what any other is, and how long, is only certain under its shard's
+    /// lock, since it may be overwritten in place.
     fn evacuate_item(
         &self,
         log: &mut Log,
         item: &Header<'_>,
         may_move: bool,
         now_seconds: u32,
-    ) -> bool {
-        if item.life() != Some(Life::Live) {
-            return true;
+    ) -> Option<usize> {
+        if item.life() == Some(Life::Dead) {
+            return Some(item.room());
         }
         let hash = self.hash(item.key());
         let mut shard = self.lock(hash);
+        let room = item.room();
         if !shard.contains(hash, item.position()) {
-            return true;
+            return Some(room);
         }
+        let moves =
+            |log: &mut Log, shard: &mut LockedShard<'_>| self.move_item(log, shard, hash, item);
         let cause = match self.validity(item, now_seconds) {
-            Ok(()) if !self.options.evict => return self.move_item(log, &mut shard, hash, item),
-            Ok(()) if may_move && item.proven() && self.move_item(log, &mut shard, hash, item) => {
-                return true;
-            }
+            Ok(()) if !self.options.evict => return moves(log, &mut shard).then_some(room),
+            Ok(()) if may_move && item.proven() && moves(log, &mut shard) => return Some(room),
             Ok(()) => Cause::Evicted,
             Err(Miss::Flushed) => Cause::Flushed,
             Err(_) => Cause::Expired,
         };
         shard.remove(self, hash, item, cause, now_seconds);
-        true
+        Some(room)
     }
 
     /// Moves an item to main; says whether there was room.
@@ -287,7 +286,7 @@ impl Store {
             let mut shard = self.lock(hash);
             if shard.contains(hash, item.position()) {
                 let valid = self.validity(&item, now_seconds);
-                if valid.is_ok() && may_move && item.proven() {
+                if valid.is_ok() && may_move && item.proven() && self.free_segments(log) >= 1 {
                     item.unprove();
                     self.relink(log, head);
                     return bytes;
@@ -313,61 +312,62 @@ impl Store {
         log.append(segments, head, Chain::Main, Kind::Head);
     }
 
-    /// Frees every sealed segment in which nothing can be read any more; says whether there was one.
+    /// Frees one sealed segment in which nothing can be read any more; says whether there was one.
     pub(super) fn sweep(&self, log: &mut Log, now_seconds: u32) -> bool {
         let flushed = self.flush_sequence.load(Relaxed);
-        let mut spent = Vec::new();
-        for chain in &mut log.chains {
+        for chain in Chain::BOTH {
+            let sealed = &mut log.chains[chain as usize].sealed;
             let is_spent =
-                |segment: SegmentId| self.states[segment as usize].is_spent(now_seconds, flushed);
-            spent.extend(
-                chain
-                    .sealed
-                    .iter()
-                    .copied()
-                    .filter(|&segment| is_spent(segment)),
-            );
-            if !spent.is_empty() {
-                let kept: VecDeque<SegmentId> = chain
-                    .sealed
-                    .iter()
-                    .copied()
-                    .filter(|segment| !spent.contains(segment))
-                    .collect();
-                chain.sealed = kept;
-            }
-        }
-        for &segment in &spent {
+                |&segment: &SegmentId| self.states[segment as usize].is_spent(now_seconds, flushed);
+            let Some(segment) = sealed
+                .iter()
+                .position(is_spent)
+                .and_then(|at| sealed.remove(at))
+            else {
+                continue;
+            };
             self.empty(segment, now_seconds);
-            log.retire(self.segments(), segment);
+            if self.states[segment as usize].live_items.load(Relaxed) == 0 {
+                log.retire(self.segments(), segment);
+                return true;
+            }
+            // A worker whose second is not over yet has renewed one of its items.
+            log.chains[chain as usize].sealed.push_front(segment);
         }
-        !spent.is_empty()
+        false
     }
 
-    /// Takes all items of a spent segment out of the index.
+    /// Takes the items of a spent segment out of the index, those apart that turn out to be valid.
     fn empty(&self, segment: SegmentId, now_seconds: u32) {
-        if self.states[segment as usize].live_items.load(Relaxed) == 0 {
-            return;
-        }
         let segments = self.segments();
-        let limit = match segments.header(segment).kind() {
-            Some(Kind::Head) => 1,
-            _ => usize::MAX,
-        };
-        for item in segments.items(segment).take(limit) {
-            if item.life() != Some(Life::Live) {
-                continue;
-            }
-            let hash = self.hash(item.key());
-            let mut shard = self.lock(hash);
-            if shard.contains(hash, item.position()) {
-                let cause = match self.validity(&item, now_seconds) {
-                    Err(Miss::Flushed) => Cause::Flushed,
-                    _ => Cause::Expired,
-                };
-                shard.remove(self, hash, &item, cause, now_seconds);
+        let end = self.geometry.start(segment) + segments.header(segment).written();
+        let large = segments.header(segment).kind() == Some(Kind::Head);
+        let mut next = self.geometry.data_start(segment);
+        while next < end && self.states[segment as usize].live_items.load(Relaxed) > 0 {
+            let item = Header::at(&self.heap, next);
+            next += self.empty_item(&item, now_seconds) as u64;
+            if large {
+                return;
             }
         }
+    }
+
+    /// Takes an item out of the index if it cannot be read any more; gives the room it has.
+    fn empty_item(&self, item: &Header<'_>, now_seconds: u32) -> usize {
+        if item.life() == Some(Life::Dead) {
+            return item.room();
+        }
+        let hash = self.hash(item.key());
+        let mut shard = self.lock(hash);
+        let room = item.room();
+        if shard.contains(hash, item.position()) {
+            match self.validity(item, now_seconds) {
+                Ok(()) => {}
+                Err(Miss::Flushed) => shard.remove(self, hash, item, Cause::Flushed, now_seconds),
+                Err(_) => shard.remove(self, hash, item, Cause::Expired, now_seconds),
+            }
+        }
+        room
     }
 
     /// `-M`: wins dead space back by moving what is alive together. Keeps [`RESERVE`] segments more
@@ -382,9 +382,7 @@ impl Store {
             return Ok(());
         }
         let wanted = i64::from(wanted) + RESERVE;
-        if self.free_segments(log) < wanted {
-            self.sweep(log, now_seconds);
-        }
+        while self.free_segments(log) < wanted && self.sweep(log, now_seconds) {}
         for _ in 0..COMPACTED_MAX {
             if self.free_segments(log) >= wanted {
                 return Ok(());
@@ -427,21 +425,30 @@ impl Store {
     /// Lets items leave until the limit holds and this many segments are free, then gives unused
     /// memory back to the system.
     pub(super) fn fit_limit(&self, free_wanted: i64, now_seconds: u32) {
-        let mut log = self.log.lock();
-        log.clear_limbo(self.segments());
-        if self.options.evict {
-            let mut idle_steps = 0;
-            while self.free_segments(&log) < free_wanted && idle_steps <= self.geometry.segments {
-                match self.evacuate_step(&mut log, false, now_seconds) {
-                    Some(0) => idle_steps += 1,
-                    Some(_) => idle_steps = 0,
-                    None => break,
-                }
-            }
-        } else {
-            self.sweep(&mut log, now_seconds);
-        }
+        while self.fit_some(free_wanted, now_seconds) {}
+        let log = self.log.lock();
         // A failure leaves the memory in use, where it will be used again.
         let _ = log.punch_free(self.segments());
+    }
+
+    /// A part of [`Store::fit_limit`], short enough to hold the heap lock for; says whether there is
+    /// more to do.
+    fn fit_some(&self, free_wanted: i64, now_seconds: u32) -> bool {
+        const STEPS: u32 = 1_000;
+        let mut log = self.log.lock();
+        log.clear_limbo(self.segments());
+        if !self.options.evict {
+            return self.sweep(&mut log, now_seconds);
+        }
+        let in_use = log.in_use;
+        for _ in 0..STEPS {
+            if self.free_segments(&log) >= free_wanted
+                || self.evacuate_step(&mut log, false, now_seconds).is_none()
+            {
+                return false;
+            }
+        }
+        // Segments that are being read are not won by going on.
+        log.in_use < in_use || log.evacuation.is_some()
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering::Release;
 
-use super::Store;
 use super::geometry::SegmentId;
+use super::{Store, item};
 
 /// A found item: its value stays readable, and its segment unused by others, until this is dropped.
 /// Hold it no longer than one send.
@@ -25,6 +25,18 @@ impl ItemRef<'_> {
     /// Whether the value has no bytes.
     pub fn is_empty(&self) -> bool {
         self.value_bytes == 0
+    }
+
+    /// Bytes that stay as they are while this lives: the whole segments that the item lies in.
+    pub fn pinned_bytes(&self) -> usize {
+        let geometry = &self.store.geometry;
+        let footprint = item::footprint(0, self.value_bytes);
+        let segments = if geometry.is_large(footprint) {
+            u64::from(geometry.segments_for(footprint))
+        } else {
+            1
+        };
+        (segments * geometry.segment_bytes) as usize
     }
 
     /// Opaque to the store.

@@ -274,9 +274,12 @@ impl Store {
     /// once a second; takes the heap lock for one segment at a time.
     pub fn housekeep(&self, now_seconds: u32) {
         self.settle(now_seconds);
-        let mut log = self.log.lock();
-        log.clear_limbo(self.segments());
-        self.sweep(&mut log, now_seconds);
+        let one = || {
+            let mut log = self.log.lock();
+            log.clear_limbo(self.segments());
+            self.sweep(&mut log, now_seconds)
+        };
+        while one() {}
     }
 
     /// What was counted since the store was made.

@@ -8,6 +8,7 @@
 //! - of two copies of a key the one written later wins;
 //! - an item that was being written, or was dead, expired or flushed, does not come back.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
@@ -58,6 +59,7 @@ impl Store {
     fn recover(&self, now_seconds: u32) -> Recovered {
         let mut recovered = Recovered::default();
         let mut chained = Vec::new();
+        let mut claimed = HashSet::new();
         // Beyond the fresh ones nothing was ever written, and looking would take memory.
         let used = Superblock::of(&self.heap)
             .fresh()
@@ -69,8 +71,18 @@ impl Store {
                     chained.push((segment, 1));
                 }
                 Some(Kind::Head) => {
-                    if let Some(count) = self.recover_large(segment, now_seconds, &mut recovered) {
-                        chained.push((segment, count));
+                    // No two items may own one segment.
+                    let parts = self.parts_of(segment, used);
+                    let unclaimed =
+                        |parts: &Vec<SegmentId>| parts.iter().all(|&part| claimed.insert(part));
+                    match parts.filter(unclaimed) {
+                        Some(parts) => {
+                            let count = parts.len() as u32 + 1;
+                            if self.recover_large(segment, count, now_seconds, &mut recovered) {
+                                chained.push((segment, count));
+                            }
+                        }
+                        None => recovered.damaged += 1,
                     }
                 }
                 Some(Kind::Free | Kind::Part) | None => {}
@@ -103,43 +115,41 @@ impl Store {
         header.set_written(next.max(self.geometry.data_start(segment)) - start);
     }
 
-    /// Takes over a large item; `None` if its segments do not belong together.
+    /// Takes over a large item of `count` segments; says whether it can be read again.
     fn recover_large(
         &self,
         head: SegmentId,
+        count: u32,
         now_seconds: u32,
         recovered: &mut Recovered,
-    ) -> Option<u32> {
+    ) -> bool {
         let item = Header::at(&self.heap, self.geometry.data_start(head));
         let footprint = footprint(item.key_bytes(), item.value_bytes());
-        let count = self.geometry.segments_for(footprint);
-        if !self.parts_fit(head, count)
-            || item.key_bytes() == 0
-            || !self.geometry.is_large(footprint)
-        {
+        let sound = item.key_bytes() > 0
+            && self.geometry.is_large(footprint)
+            && self.geometry.segments_for(footprint) == count;
+        if !sound {
             recovered.damaged += 1;
-            return None;
+            return false;
         }
         self.recover_item(&item, now_seconds, recovered)
-            .then_some(count)
     }
 
-    /// Whether `head` leads over exactly `count` segments of the heap that are all parts.
-    fn parts_fit(&self, head: SegmentId, count: u32) -> bool {
+    /// The further segments of the large item at `head`; `None` if one of them is no part, or they
+    /// never end.
+    fn parts_of(&self, head: SegmentId, used: u32) -> Option<Vec<SegmentId>> {
         let segments = self.segments();
-        let used = Superblock::of(&self.heap)
-            .fresh()
-            .min(self.geometry.segments);
+        let mut parts = Vec::new();
         let mut next = segments.header(head).next();
-        for _ in 1..count {
-            match next {
-                Some(part) if part < used && segments.header(part).kind() == Some(Kind::Part) => {
-                    next = segments.header(part).next();
-                }
-                _ => return false,
+        while let Some(part) = next {
+            let is_part = part < used && segments.header(part).kind() == Some(Kind::Part);
+            if !is_part || parts.len() >= used as usize {
+                return None;
             }
+            parts.push(part);
+            next = segments.header(part).next();
         }
-        count > 0 && next.is_none()
+        Some(parts)
     }
 
     /// Enters an item into the index if it may be read again; marks it dead otherwise.

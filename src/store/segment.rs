@@ -480,7 +480,7 @@ impl Log {
     }
 
     /// Gives the memory of free segments back to the system; they can be taken again.
-    pub fn punch_free(&mut self, segments: Segments<'_>) -> std::io::Result<()> {
+    pub fn punch_free(&self, segments: Segments<'_>) -> std::io::Result<()> {
         for &segment in &self.free {
             let start = segments.geometry.start(segment);
             segments
