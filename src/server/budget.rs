@@ -115,6 +115,9 @@ impl Share {
 
     /// Makes the share exactly `bytes`; says whether there was room, and leaves it alone if not.
     pub fn resize(&mut self, bytes: usize) -> bool {
+        if bytes == self.bytes {
+            return true;
+        }
         if bytes > self.bytes && !self.budget.try_take(bytes - self.bytes, bytes) {
             return false;
         }

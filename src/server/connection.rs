@@ -326,6 +326,9 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         consumed: usize,
         step: Step,
     ) -> io::Result<()> {
+        if own.is_none() && consumed == shared.len() {
+            return Ok(());
+        }
         let mut kept = own.unwrap_or_default();
         kept.drain(..consumed.min(kept.len()));
         let rest = shared.get(consumed..).unwrap_or_default();
