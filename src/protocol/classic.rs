@@ -525,6 +525,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_client_of_the_binary_protocol_is_not_left_waiting() {
+        let request = [0x80, 0x0b, 0, 0];
+        for length in 1..=request.len() {
+            let decoded = Classic::default().decode(&request[..length]);
+            assert_eq!(decoded, close(None));
+        }
+    }
+
+    #[test]
     fn a_line_is_not_searched_again_for_its_end() {
         let mut codec = Classic::default();
         assert_eq!(codec.decode(b"get tok"), Decoded::NeedMore);
