@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tokencached::store::{Cause, Condition, Options, Put, Store};
+use tokencached::store::{Cause, Condition, Options, Packing, Put, Store};
 
 const VALUE: [u8; 8 << 10] = [b'v'; 8 << 10];
 const NOW: u32 = 1_000;
@@ -26,6 +26,7 @@ fn put(store: &Store, number: u64) {
     let put = Put {
         key: &key(number),
         value: &[black_box(&VALUE)],
+        packing: Packing::NONE,
         client_flags: 0,
         expiry: Some(NOW + 300),
         condition: Condition::Always,

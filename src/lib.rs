@@ -10,8 +10,10 @@
 //! | 4 | [`server`] | sockets, threads, signals, HTTP |
 //! | 3 | [`engine`] | a command meets the store, the only place where it does |
 //! | 2 | [`stats`] | counters and their views |
+//! | 2 | [`packing`] | the same value in fewer bytes |
 //! | 1 | [`protocol`] | bytes to commands, replies to bytes |
 //! | 1 | [`store`] | items in a bounded heap |
+//! | 1 | [`token`] | what keystonemiddleware writes |
 //! | 0 | [`clock`] | time as an argument |
 //!
 //! Beside them, imported by the binaries alone: [`config`], which fills the `Options` that each module
@@ -50,8 +52,10 @@
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod packing;
 pub mod protocol;
 pub mod server;
 pub mod stats;
 pub mod store;
+pub mod token;
 pub mod tool;

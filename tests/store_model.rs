@@ -7,7 +7,7 @@ mod store_run;
 
 use proptest::prelude::*;
 use store_run::{Kind, Run, START, Step, Ttl, options};
-use tokencached::store::{Cause, Condition, NEVER, Options, Outcome, Put, Refusal, Store};
+use tokencached::store::{Cause, Condition, NEVER, Options, Outcome, Packing, Put, Refusal, Store};
 
 fn ttl() -> impl Strategy<Value = Ttl> {
     prop_oneof![
@@ -79,6 +79,7 @@ fn put(store: &Store, key: &str, value: &[u8], expiry: u32, now: u32) -> Result<
     let put = Put {
         key: key.as_bytes(),
         value: &[value],
+        packing: Packing::NONE,
         client_flags: 0,
         expiry: Some(expiry),
         condition: Condition::Always,
@@ -251,7 +252,7 @@ fn a_damaged_item_is_dropped_when_the_heap_is_taken_over() {
     put(&store, "damaged", b"needle in the heap", NEVER, START).unwrap();
     put(&store, "sound", b"another value", NEVER, START).unwrap();
     let file = std::fs::File::from(store.file().try_clone_to_owned().unwrap());
-    let mut heap = vec![0; 1 << 20];
+    let mut heap = vec![0; 2 << 20];
     file.read_exact_at(&mut heap, 0).unwrap();
     let at = heap
         .windows(6)

@@ -80,6 +80,7 @@ pub(super) enum Setting {
     BufferMemory,
     Http,
     AllowRemote,
+    NoPacking,
 }
 
 /// What a command line can ask for beside settings.
@@ -291,6 +292,8 @@ pub(super) static FLAGS: &[Flag] = &[
         "address of /metrics and /healthz, or \"off\" (default: 127.0.0.1:9150)"),
     own("allow-remote", Nothing, Set(Setting::AllowRemote),
         "allow -l and --http to name a wildcard address such as 0.0.0.0"),
+    own("no-packing", Nothing, Set(Setting::NoPacking),
+        "store values as they come instead of in fewer bytes"),
     own("config", Value("file"), Does::Ask(Ask::ConfigFile),
         "read a TOML file of settings"),
     own("memcached-conf", Value("file"), Does::Ask(Ask::MemcachedConf),

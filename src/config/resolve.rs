@@ -57,6 +57,7 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
     let shutdown_allowed = resolver.switch("enable_shutdown", &settings.enable_shutdown);
     let dump_allowed = !resolver.switch("disable_dumping", &settings.disable_dumping);
     let cas = !resolver.switch("disable_cas", &settings.disable_cas);
+    let packing = !resolver.switch("no_packing", &settings.no_packing);
     let delimiter = resolver.delimiter(settings.delimiter);
     let shown_settings = show::stats_settings(&Facts {
         store: &store,
@@ -78,6 +79,7 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
         flush_allowed,
         shutdown_allowed,
         dump_allowed,
+        packing,
         detail_prefix_delimiter: delimiter,
         settings: shown_settings,
         verbosity: Arc::new(AtomicU32::new(verbosity.into())),

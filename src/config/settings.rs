@@ -100,6 +100,7 @@ pub(super) struct Settings {
     pub(super) buffer_memory: Said<u64>,
     pub(super) http: Said<Http>,
     pub(super) allow_remote: Said<bool>,
+    pub(super) no_packing: Said<bool>,
     /// Options accepted without effect, as `-f (command line -f)`.
     pub(super) without_effect: Vec<String>,
     /// Other things accepted that are worth a line in the log.
@@ -145,6 +146,7 @@ impl Settings {
             buffer_memory: self.buffer_memory.or(lower.buffer_memory),
             http: self.http.or(lower.http),
             allow_remote: self.allow_remote.or(lower.allow_remote),
+            no_packing: self.no_packing.or(lower.no_packing),
             without_effect: joined(lower.without_effect, self.without_effect),
             notes: joined(lower.notes, self.notes),
             warnings: joined(lower.warnings, self.warnings),
@@ -222,6 +224,7 @@ impl Settings {
             Setting::BufferMemory => self.buffer_memory = said(buffer_memory(text)?, origin),
             Setting::Http => self.http = said(http(text)?, origin),
             Setting::AllowRemote => self.allow_remote = said(switch(text)?, origin),
+            Setting::NoPacking => self.no_packing = said(switch(text)?, origin),
         }
         Ok(())
     }

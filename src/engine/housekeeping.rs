@@ -1,6 +1,6 @@
 //! The background thread: what has to happen though no client asks for it.
 //!
-//! Once a second it frees what has expired or was flushed. One thread, one wake-up a second, off the
+//! Once a second it frees what has expired or was flushed, and dictionaries that nothing needs. One thread, one wake-up a second, off the
 //! path of every request.
 
 use std::sync::Arc;
@@ -23,6 +23,7 @@ impl Engine {
     /// One round of housekeeping.
     pub fn housekeep(&self, now: Now) {
         self.store.housekeep(now.seconds);
+        self.let_dictionaries_go(now);
     }
 }
 

@@ -5,12 +5,12 @@
 //!
 //! Invariants:
 //! - everything that is counted of a command is counted here, once;
-//! - a `set` that fails takes the old value with it, as in memcached: a client must not go on reading
-//!   what it meant to replace;
-//! - `append`, `prepend`, `incr` and `decr` are read, change, and store if the CAS unique is still the
-//!   same, again until it is.
+//! - values are packed and unpacked here alone: clients never see it.
 
+mod dictionaries;
+mod found;
 mod housekeeping;
+mod storing;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -19,17 +19,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::Notify;
 
 use crate::clock::Now;
-use crate::protocol::command::{self, Command, Direction, Exptime, Key, Mode};
+use crate::packing::Packing;
+use crate::protocol::command::{self, Command, Exptime, Key};
 use crate::protocol::error::Error;
-use crate::protocol::number;
-use crate::protocol::reply::{Hit, Reply, Stat, Value};
+use crate::protocol::reply::{Hit, Reply, Stat};
 use crate::stats::memcached::{self, Process};
 use crate::stats::{Access, Counters, Stats};
-use crate::store::{
-    AT_ONCE, Condition, ItemRef, Miss, NEVER, Outcome, Put, Refusal, Store, Upload,
-};
+use crate::store::{AT_ONCE, ItemRef, Miss, NEVER, Store};
 
+pub use found::Found;
 pub use housekeeping::Housekeeper;
+pub use storing::Begin;
 
 /// What the engine is told by the configuration.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct Options {
     pub dump_allowed: bool,
     /// Count by key prefix from the start, dividing keys at this byte (`-D`).
     pub detail_prefix_delimiter: Option<u8>,
+    /// Pack values that shrink (`--no-packing` absent). What is packed is read all the same.
+    pub packing: bool,
     /// What `stats settings` shows, in order; each value is one word.
     pub settings: Vec<(String, String)>,
     /// How much is logged, shared with the log's filter (`-v`).
@@ -58,6 +60,7 @@ impl Default for Options {
             shutdown_allowed: false,
             dump_allowed: true,
             detail_prefix_delimiter: None,
+            packing: true,
             settings: Vec::new(),
             verbosity: Arc::default(),
         }
@@ -68,34 +71,11 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Engine {
     store: Store,
+    packing: Packing,
     stats: Stats,
     options: Options,
     process: Process,
     shutdown: Notify,
-}
-
-/// What to do with a storage command whose value has not arrived.
-pub enum Begin<'e> {
-    /// Collect the value, then execute the command.
-    Buffer,
-    /// Write the value as it arrives, then [`Engine::finish_store`].
-    Stream(Upload<'e>),
-    /// Answer this and skip the value.
-    Refuse(Error),
-}
-
-impl Value for ItemRef<'_> {
-    fn len(&self) -> usize {
-        ItemRef::len(self)
-    }
-
-    fn piece(&self, offset: usize) -> &[u8] {
-        ItemRef::piece(self, offset)
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.pinned_bytes()
-    }
 }
 
 impl Engine {
@@ -106,13 +86,17 @@ impl Engine {
             stats.detail.set_delimiter(delimiter);
             stats.detail.switch(true);
         }
-        Engine {
+        let started = process.started;
+        let engine = Engine {
             store,
+            packing: Packing::default(),
             stats,
             options,
             process,
             shutdown: Notify::new(),
-        }
+        };
+        engine.take_over_dictionaries(started);
+        engine
     }
 
     /// The counters.
@@ -143,9 +127,9 @@ impl Engine {
     pub fn execute<'e, 'b>(
         &'e self,
         command: &Command<'b>,
-        counters: &Counters,
+        counters: &'e Counters,
         now: Now,
-    ) -> Reply<'b, ItemRef<'e>> {
+    ) -> Reply<'b, Found<'e>> {
         match *command {
             Command::Get { key, touch: None } => self.get(key, counters, now),
             Command::Get {
@@ -186,15 +170,15 @@ impl Engine {
     fn get<'e, 'b>(
         &'e self,
         key: Key<'b>,
-        counters: &Counters,
+        counters: &'e Counters,
         now: Now,
-    ) -> Reply<'b, ItemRef<'e>> {
+    ) -> Reply<'b, Found<'e>> {
         counters.cmd_get.add(1);
         match self.store.get(key.0, now.seconds) {
             Ok(item) => {
                 counters.get_hits.add(1);
                 self.stats.detail.count(key.0, Access::Hit);
-                self.hit(key, item)
+                self.hit(key, item, counters)
             }
             Err(miss) => {
                 counters.get_misses.add(1);
@@ -209,7 +193,12 @@ impl Engine {
         }
     }
 
-    fn hit<'e, 'b>(&'e self, key: Key<'b>, item: ItemRef<'e>) -> Reply<'b, ItemRef<'e>> {
+    fn hit<'e, 'b>(
+        &'e self,
+        key: Key<'b>,
+        item: ItemRef<'e>,
+        counters: &'e Counters,
+    ) -> Reply<'b, Found<'e>> {
         Reply::Hit(Hit {
             key,
             client_flags: item.client_flags(),
@@ -218,21 +207,26 @@ impl Engine {
             } else {
                 0
             },
-            value: item,
+            value: Found::new(item, &self.packing, counters),
         })
+    }
+
+    /// Counts a hit whose value turned out to be damaged: the client was answered with a miss.
+    pub fn note_unreadable(&self, counters: &Counters) {
+        counters.get_unreadable.add(1);
     }
 
     fn get_and_touch<'e, 'b>(
         &'e self,
         key: Key<'b>,
         exptime: Exptime,
-        counters: &Counters,
+        counters: &'e Counters,
         now: Now,
-    ) -> Reply<'b, ItemRef<'e>> {
+    ) -> Reply<'b, Found<'e>> {
         match self.touch(key, exptime, counters, now) {
             Ok(item) => {
                 self.stats.detail.count(key.0, Access::Hit);
-                self.hit(key, item)
+                self.hit(key, item, counters)
             }
             Err(_) => {
                 self.stats.detail.count(key.0, Access::Miss);
@@ -262,9 +256,9 @@ impl Engine {
     fn delete<'e, 'b>(
         &'e self,
         key: Key<'b>,
-        counters: &Counters,
+        counters: &'e Counters,
         now: Now,
-    ) -> Reply<'b, ItemRef<'e>> {
+    ) -> Reply<'b, Found<'e>> {
         self.stats.detail.count(key.0, Access::Delete);
         if self.store.delete(key.0, now.seconds) {
             counters.delete_hits.add(1);
@@ -275,210 +269,12 @@ impl Engine {
         }
     }
 
-    /// Says how the value of a storage command is to be taken in.
-    pub fn begin_store(
-        &self,
-        store: &command::Store<'_>,
-        value_bytes: usize,
-        counters: &Counters,
-        now: Now,
-    ) -> Begin<'_> {
-        let key = store.key.0;
-        if let Some(error) = self.refuse_if_too_large(store, value_bytes, counters, now) {
-            return Begin::Refuse(error);
-        }
-        let extends = matches!(store.mode, Mode::Append | Mode::Prepend);
-        if extends || !self.store.is_large(key.len(), value_bytes) {
-            return Begin::Buffer;
-        }
-        match self.store.begin_upload(key, value_bytes, now.seconds) {
-            Ok(upload) => Begin::Stream(upload),
-            Err(refusal) => Begin::Refuse(self.refuse(store, refusal, counters, now)),
-        }
-    }
-
-    /// Refuses a storage command whose value is beyond `-I`, before its value is looked at.
-    pub fn refuse_if_too_large(
-        &self,
-        store: &command::Store<'_>,
-        value_bytes: usize,
-        counters: &Counters,
-        now: Now,
-    ) -> Option<Error> {
-        let too_large = !self.store.item_fits(store.key.0.len(), value_bytes);
-        too_large.then(|| self.refuse(store, Refusal::TooLarge, counters, now))
-    }
-
-    /// Carries a storage command out whose value was written as it arrived.
-    pub fn finish_store<'e>(
-        &'e self,
-        upload: Upload<'e>,
-        store: &command::Store<'_>,
-        counters: &Counters,
-        now: Now,
-    ) -> Reply<'static, ItemRef<'e>> {
-        self.stats.detail.count(store.key.0, Access::Set);
-        let put = self.put_of(store, &[], now);
-        let outcome = upload.finish(&put, now.seconds);
-        stored(store.mode, outcome, counters)
-    }
-
-    /// Refuses a storage command for lack of memory for its value.
-    pub fn refuse_for_memory(
-        &self,
-        store: &command::Store<'_>,
-        counters: &Counters,
-        now: Now,
-    ) -> Error {
-        self.refuse(store, Refusal::OutOfMemory, counters, now)
-    }
-
-    fn refuse(
-        &self,
-        store: &command::Store<'_>,
-        refusal: Refusal,
-        counters: &Counters,
-        now: Now,
-    ) -> Error {
-        if store.mode == Mode::Set {
-            self.store.delete(store.key.0, now.seconds);
-        }
-        match refusal {
-            Refusal::TooLarge => {
-                counters.store_too_large.add(1);
-                Error::TooLarge
-            }
-            Refusal::OutOfMemory => {
-                counters.store_no_memory.add(1);
-                Error::OutOfMemory
-            }
-        }
-    }
-
-    fn put_of<'a>(&self, store: &command::Store<'a>, value: &'a [&'a [u8]], now: Now) -> Put<'a> {
-        Put {
-            key: store.key.0,
-            value,
-            client_flags: store.client_flags,
-            expiry: Some(expiry(store.exptime, now)),
-            condition: match store.mode {
-                Mode::Set | Mode::Append | Mode::Prepend => Condition::Always,
-                Mode::Add => Condition::Absent,
-                Mode::Replace => Condition::Present,
-                Mode::Cas(unique) if self.options.cas => Condition::Unique(unique),
-                // All items show 0, so only 0 can be theirs.
-                Mode::Cas(0) => Condition::Present,
-                Mode::Cas(_) => Condition::Unique(u64::MAX),
-            },
-        }
-    }
-
-    fn store<'e>(
-        &'e self,
-        store: &command::Store<'_>,
-        counters: &Counters,
-        now: Now,
-    ) -> Reply<'static, ItemRef<'e>> {
-        self.stats.detail.count(store.key.0, Access::Set);
-        if matches!(store.mode, Mode::Append | Mode::Prepend) {
-            return self.extend(store, counters, now);
-        }
-        match self
-            .store
-            .put(&self.put_of(store, &[store.value.0], now), now.seconds)
-        {
-            Ok(outcome) => stored(store.mode, outcome, counters),
-            Err(refusal) => Reply::Error(self.refuse(store, refusal, counters, now)),
-        }
-    }
-
-    /// `append` and `prepend`: the old value with the new one behind or before it.
-    fn extend<'e>(
-        &'e self,
-        store: &command::Store<'_>,
-        counters: &Counters,
-        now: Now,
-    ) -> Reply<'static, ItemRef<'e>> {
-        let key = store.key.0;
-        if !self.store.item_fits(key.len(), store.value.0.len()) {
-            return Reply::Error(self.refuse(store, Refusal::TooLarge, counters, now));
-        }
-        counters.cmd_set.add(1);
-        loop {
-            let Ok(item) = self.store.peek(key, now.seconds) else {
-                return Reply::NotStored;
-            };
-            let identity = (item.client_flags(), item.cas_unique());
-            let mut pieces = pieces_of(&item);
-            match store.mode {
-                Mode::Prepend => pieces.insert(0, store.value.0),
-                _ => pieces.push(store.value.0),
-            }
-            match self
-                .store
-                .put(&changed(key, identity, &pieces), now.seconds)
-            {
-                Ok(Outcome::Stored(_)) => return Reply::Stored,
-                Ok(Outcome::Exists) => {}
-                Ok(_) | Err(Refusal::TooLarge) => return Reply::NotStored,
-                Err(Refusal::OutOfMemory) => {
-                    counters.store_no_memory.add(1);
-                    return Reply::Error(Error::OutOfMemory);
-                }
-            }
-        }
-    }
-
-    fn arithmetic<'e, 'b>(
-        &'e self,
-        key: Key<'b>,
-        direction: Direction,
-        delta: u64,
-        counters: &Counters,
-        now: Now,
-    ) -> Reply<'b, ItemRef<'e>> {
-        let (hits, misses) = match direction {
-            Direction::Up => (&counters.incr_hits, &counters.incr_misses),
-            Direction::Down => (&counters.decr_hits, &counters.decr_misses),
-        };
-        loop {
-            let Ok(item) = self.store.get(key.0, now.seconds) else {
-                misses.add(1);
-                return Reply::NotFound;
-            };
-            let Some(value) = counter_of(&item) else {
-                return Reply::Error(Error::NotNumeric);
-            };
-            let value = match direction {
-                Direction::Up => value.wrapping_add(delta),
-                Direction::Down => value.saturating_sub(delta),
-            };
-            // As in memcached, the value keeps its length: spaces take the place of lost digits.
-            let digits = format!("{value:<width$}", width = item.len());
-            let identity = (item.client_flags(), item.cas_unique());
-            // Let go, so that the new number may be written in the old one's place.
-            drop(item);
-            let digits = [digits.as_bytes()];
-            match self
-                .store
-                .put(&changed(key.0, identity, &digits), now.seconds)
-            {
-                Ok(Outcome::Stored(_)) => {
-                    hits.add(1);
-                    return Reply::Number(value);
-                }
-                Ok(_) => {}
-                Err(_) => return Reply::Error(Error::OutOfMemoryForDelta),
-            }
-        }
-    }
-
     fn flush_all<'e, 'b>(
         &'e self,
         at: Option<Exptime>,
-        counters: &Counters,
+        counters: &'e Counters,
         now: Now,
-    ) -> Reply<'b, ItemRef<'e>> {
+    ) -> Reply<'b, Found<'e>> {
         counters.cmd_flush.add(1);
         if !self.options.flush_allowed {
             return Reply::Error(Error::FlushNotAllowed);
@@ -492,7 +288,7 @@ impl Engine {
         Reply::Ok
     }
 
-    fn cache_memlimit<'e, 'b>(&'e self, megabytes: u32, now: Now) -> Reply<'b, ItemRef<'e>> {
+    fn cache_memlimit<'e, 'b>(&'e self, megabytes: u32, now: Now) -> Reply<'b, Found<'e>> {
         let bytes = u64::from(megabytes) << 20;
         if self.store.set_memory_limit(bytes, now.seconds) {
             Reply::Ok
@@ -501,7 +297,7 @@ impl Engine {
         }
     }
 
-    fn show<'e, 'b>(&'e self, stats: command::Stats, now: Now) -> Reply<'b, ItemRef<'e>> {
+    fn show<'e, 'b>(&'e self, stats: command::Stats, now: Now) -> Reply<'b, Found<'e>> {
         use command::Stats as Shown;
         let detail = &self.stats.detail;
         match stats {
@@ -560,54 +356,5 @@ fn expiry(exptime: Exptime, now: Now) -> u32 {
             ..=0 => AT_ONCE,
             seconds => now.seconds.saturating_add(seconds as u32),
         },
-    }
-}
-
-/// A put that changes an item and nothing else about it.
-fn changed<'a>(
-    key: &'a [u8],
-    (client_flags, cas_unique): (u32, u64),
-    value: &'a [&'a [u8]],
-) -> Put<'a> {
-    Put {
-        key,
-        value,
-        client_flags,
-        expiry: None,
-        condition: Condition::Unique(cas_unique),
-    }
-}
-
-fn pieces_of<'a>(item: &'a ItemRef<'_>) -> Vec<&'a [u8]> {
-    let mut pieces = Vec::new();
-    let mut offset = 0;
-    while offset < item.len() {
-        let piece = item.piece(offset);
-        offset += piece.len();
-        pieces.push(piece);
-    }
-    pieces
-}
-
-/// The number that an item holds. As in memcached, a value in several pieces is none.
-fn counter_of(item: &ItemRef<'_>) -> Option<u64> {
-    let value = item.piece(0);
-    (value.len() == item.len()).then(|| number::counter(value))?
-}
-
-fn stored<'e>(mode: Mode, outcome: Outcome, counters: &Counters) -> Reply<'static, ItemRef<'e>> {
-    counters.cmd_set.add(1);
-    if let Mode::Cas(_) = mode {
-        match outcome {
-            Outcome::Stored(_) => counters.cas_hits.add(1),
-            Outcome::Exists | Outcome::NotStored => counters.cas_badval.add(1),
-            Outcome::NotFound => counters.cas_misses.add(1),
-        }
-    }
-    match outcome {
-        Outcome::Stored(_) => Reply::Stored,
-        Outcome::NotStored => Reply::NotStored,
-        Outcome::Exists => Reply::Exists,
-        Outcome::NotFound => Reply::NotFound,
     }
 }

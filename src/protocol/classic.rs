@@ -24,7 +24,7 @@ use super::command::{
 use super::error::Error;
 use super::line::{Line, blanks, graphic_prefix, is_key, words_of};
 use super::number;
-use super::reply::{Hit, PrefixCounts, Reply, ReplySink, Stat, Value};
+use super::reply::{Hit, PrefixCounts, Reply, ReplySink, Stat, Unreadable, Value};
 
 /// A line other than a multiget with more before its end closes the connection. Differs from
 /// memcached, which does so only where the end is not at hand.
@@ -207,15 +207,19 @@ impl Classic {
     }
 
     /// Writes the answer to a request into `sink`, as its envelope wants it.
+    ///
+    /// # Errors
+    /// If the value that was found cannot be read; a miss has been written then.
     pub fn encode<V: Value>(
         envelope: &Envelope,
         reply: Reply<'_, V>,
         sink: &mut impl ReplySink<V>,
-    ) {
+    ) -> Result<(), Unreadable> {
         match reply {
             Reply::Hit(hit) => {
-                encode_hit(envelope, hit, sink);
+                let written = encode_hit(envelope, hit, sink);
                 end_run(envelope, sink);
+                return written;
             }
             Reply::Miss => end_run(envelope, sink),
             _ if envelope.noreply => {}
@@ -241,6 +245,7 @@ impl Classic {
             }
             Reply::Close => {}
         }
+        Ok(())
     }
 
     /// Writes an error line.
@@ -471,7 +476,12 @@ fn shutdown(line: Line<'_>) -> Decoded<'_> {
     line.command(Command::Shutdown { mode_known })
 }
 
-fn encode_hit<V: Value>(envelope: &Envelope, hit: Hit<'_, V>, sink: &mut impl ReplySink<V>) {
+fn encode_hit<V: Value>(
+    envelope: &Envelope,
+    hit: Hit<'_, V>,
+    sink: &mut impl ReplySink<V>,
+) -> Result<(), Unreadable> {
+    let mark = sink.mark();
     let mut number = itoa::Buffer::new();
     sink.bytes(b"VALUE ");
     sink.bytes(hit.key.0);
@@ -484,8 +494,14 @@ fn encode_hit<V: Value>(envelope: &Envelope, hit: Hit<'_, V>, sink: &mut impl Re
         sink.bytes(number.format(hit.cas_unique).as_bytes());
     }
     sink.bytes(b"\r\n");
-    sink.value(hit.value);
-    sink.bytes(b"\r\n");
+    match sink.value(hit.value) {
+        Ok(()) => sink.bytes(b"\r\n"),
+        Err(Unreadable) => {
+            sink.rewind(mark);
+            return Err(Unreadable);
+        }
+    }
+    Ok(())
 }
 
 fn end_run<V>(envelope: &Envelope, sink: &mut impl ReplySink<V>) {

@@ -5,7 +5,12 @@
 
 use super::error::Error;
 
-/// A stored value, in one or more contiguous pieces.
+/// A value that was found and cannot be read: it is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// A stored value: bytes that lie somewhere in one or more contiguous pieces, or that have yet to be
+/// made of what is stored.
 pub trait Value {
     /// Length in bytes.
     fn len(&self) -> usize;
@@ -15,7 +20,13 @@ pub trait Value {
         self.len() == 0
     }
 
-    /// The longest contiguous piece that begins at `offset`, empty at the end of the value.
+    /// Whether the value's bytes lie ready, so that they can be sent from where they are.
+    fn is_in_place(&self) -> bool {
+        true
+    }
+
+    /// The longest contiguous piece that begins at `offset`, empty at the end of the value. Only for a
+    /// value that is in place.
     fn piece(&self, offset: usize) -> &[u8];
 
     /// Bytes that cannot be used for anything else while the value is held.
@@ -23,14 +34,21 @@ pub trait Value {
         self.len()
     }
 
-    /// Hands every piece from `offset` on to `take`, in order.
-    fn pieces_from(&self, mut offset: usize, mut take: impl FnMut(&[u8]))
-    where
-        Self: Sized,
-    {
+    /// Appends the whole value.
+    ///
+    /// # Errors
+    /// If it cannot be read; nothing is appended then.
+    fn append_to(&self, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        self.append_pieces(out);
+        Ok(())
+    }
+
+    /// Appends the whole value, which is in place.
+    fn append_pieces(&self, out: &mut Vec<u8>) {
+        let mut offset = 0;
         while offset < self.len() {
             let piece = self.piece(offset);
-            take(piece);
+            out.extend_from_slice(piece);
             offset += piece.len();
         }
     }
@@ -149,7 +167,16 @@ pub trait ReplySink<V> {
     fn bytes(&mut self, bytes: &[u8]);
 
     /// Adds a stored value.
-    fn value(&mut self, value: V);
+    ///
+    /// # Errors
+    /// If it cannot be read; nothing is added then.
+    fn value(&mut self, value: V) -> Result<(), Unreadable>;
+
+    /// Where the next bytes go.
+    fn mark(&self) -> usize;
+
+    /// Takes back the bytes added since `mark`, among which there is no value.
+    fn rewind(&mut self, mark: usize);
 }
 
 impl<V: Value> ReplySink<V> for Vec<u8> {
@@ -157,7 +184,15 @@ impl<V: Value> ReplySink<V> for Vec<u8> {
         self.extend_from_slice(bytes);
     }
 
-    fn value(&mut self, value: V) {
-        value.pieces_from(0, |piece| self.extend_from_slice(piece));
+    fn value(&mut self, value: V) -> Result<(), Unreadable> {
+        value.append_to(self)
+    }
+
+    fn mark(&self) -> usize {
+        self.len()
+    }
+
+    fn rewind(&mut self, mark: usize) {
+        self.truncate(mark);
     }
 }

@@ -27,8 +27,8 @@ use super::output::{Output, UNSENT_BYTES_MAX};
 use super::session::{Session, Step, Turn};
 use super::worker::Worker;
 use crate::clock::{Clock, Now};
+use crate::engine::Found;
 use crate::stats::connections;
-use crate::store::ItemRef;
 
 /// What one `recv` takes at most.
 const READ_BYTES: usize = 64 << 10;
@@ -83,9 +83,9 @@ struct Connection<'c, S> {
     /// Whether the session can go on with it without more.
     input_ready: bool,
     /// Replies that the socket has not taken.
-    unsent: Option<Box<Output<ItemRef<'c>>>>,
+    unsent: Option<Box<Output<Found<'c>>>>,
     /// Replies that the next turn adds to.
-    carried: Option<Box<Output<ItemRef<'c>>>>,
+    carried: Option<Box<Output<Found<'c>>>>,
     /// The session is over once they are sent.
     closing: bool,
     requests: Share,
@@ -243,7 +243,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         &mut self,
         own: Option<Vec<u8>>,
         shared: &[u8],
-        mut output: Output<ItemRef<'c>>,
+        mut output: Output<Found<'c>>,
         now: Now,
         buffers: &mut Buffers,
         context: &mut Context<'_>,
@@ -309,7 +309,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     }
 
     /// Whether replies and input may wait for the next turn, so that a batch goes out in one send.
-    fn has_room_for(&self, output: &Output<ItemRef<'c>>, input_bytes: usize) -> bool {
+    fn has_room_for(&self, output: &Output<Found<'c>>, input_bytes: usize) -> bool {
         self.worker
             .replies
             .has_room(output.copied_bytes() + UNSENT_BYTES_MAX)
@@ -355,7 +355,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     }
 
     /// Keeps replies for the next turn, which adds to them.
-    fn carry(&mut self, mut output: Output<ItemRef<'c>>, buffers: &mut Buffers) -> io::Result<()> {
+    fn carry(&mut self, mut output: Output<Found<'c>>, buffers: &mut Buffers) -> io::Result<()> {
         buffers.output = output.shrink();
         if !self.replies.resize(output.buffer_bytes()) {
             return Err(self.out_of_memory());
@@ -368,7 +368,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     /// stays in the store only if the budget has no room for it.
     fn keep_output(
         &mut self,
-        mut output: Output<ItemRef<'c>>,
+        mut output: Output<Found<'c>>,
         sent: bool,
         buffers: &mut Buffers,
     ) -> io::Result<()> {

@@ -10,16 +10,16 @@
 //!   wait, so a peer that does not read stops being served.
 
 use crate::clock::Now;
-use crate::engine::{Begin, Engine};
+use crate::engine::{Begin, Engine, Found};
 use crate::protocol::classic::Classic;
 use crate::protocol::command::{
     Bad, Data, Decoded, Envelope, Exptime, Key, Mode, Recovery, Request, Store, Upload,
 };
 use crate::protocol::error::Error;
-use crate::protocol::reply::Reply;
+use crate::protocol::reply::{Reply, Unreadable};
 use crate::server::output::Output;
 use crate::stats::Counters;
-use crate::store::{self, ItemRef};
+use crate::store;
 
 /// What the connection has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,9 @@ struct Incoming<'e> {
 /// What a session works with during one call.
 pub struct Turn<'t, 'e> {
     /// Where replies go.
-    pub output: &'t mut Output<ItemRef<'e>>,
+    pub output: &'t mut Output<Found<'e>>,
     /// Where it counts.
-    pub counters: &'t Counters,
+    pub counters: &'e Counters,
     /// The time of all commands of this call.
     pub now: Now,
     /// Work that may still be done before others have their turn; see [`Turn::work_for`].
@@ -169,7 +169,7 @@ impl<'e> Session<'e> {
             .engine
             .execute(&request.command, turn.counters, turn.now);
         let closes = matches!(reply, Reply::Close);
-        Classic::encode(&request.envelope, reply, turn.output);
+        self.answer(&request.envelope, reply, turn);
         if closes {
             return Next::Stop(Step::Close);
         }
@@ -266,7 +266,13 @@ impl<'e> Session<'e> {
         let reply = self
             .engine
             .finish_store(incoming.upload, &store, turn.counters, turn.now);
-        Classic::encode(&incoming.envelope, reply, turn.output);
+        self.answer(&incoming.envelope, reply, turn);
+    }
+
+    fn answer(&self, envelope: &Envelope, reply: Reply<'_, Found<'e>>, turn: &mut Turn<'_, 'e>) {
+        if let Err(Unreadable) = Classic::encode(envelope, reply, turn.output) {
+            self.engine.note_unreadable(turn.counters);
+        }
     }
 }
 
@@ -310,8 +316,8 @@ mod tests {
     /// A connection that keeps nothing: every call shows what the session asks of its caller.
     struct Peer<'e> {
         session: Session<'e>,
-        output: Output<ItemRef<'e>>,
-        counters: Counters,
+        output: Output<Found<'e>>,
+        counters: &'e Counters,
     }
 
     impl<'e> Peer<'e> {
@@ -319,7 +325,8 @@ mod tests {
             Peer {
                 session: Session::new(engine),
                 output: Output::with_buffer(Vec::new()),
-                counters: Counters::default(),
+                // For as long as the test's program, like those of a worker.
+                counters: Box::leak(Box::default()),
             }
         }
 
@@ -329,7 +336,7 @@ mod tests {
         ) -> (usize, Step) {
             let mut turn = Turn {
                 output: &mut self.output,
-                counters: &self.counters,
+                counters: self.counters,
                 now: Clock::manual().now(),
                 work_left: &mut Turn::work_for(20),
             };

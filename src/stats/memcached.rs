@@ -14,7 +14,7 @@ use super::{ServerCounters, Snapshot, Stats};
 use crate::clock::Now;
 use crate::protocol::MEMCACHED_VERSION;
 use crate::protocol::reply::Stat;
-use crate::store::{Cause, Store};
+use crate::store::{Cause, Store, Usage};
 
 /// What is not counted but set when the server starts.
 #[derive(Clone, Debug)]
@@ -163,7 +163,23 @@ fn item_lines(lines: &mut Vec<Stat>, stats: &Stats, store: &Store) {
         Stat::new("items_moved", counts.moved),
         Stat::new("items_moved_bytes", counts.moved_bytes),
         Stat::new("ghost_returns", counts.returned),
-        Stat::new("tokencached_version", env!("CARGO_PKG_VERSION")),
+    ]);
+    packing_lines(lines, &stats.snapshot(), &usage);
+    lines.extend([Stat::new("tokencached_version", env!("CARGO_PKG_VERSION"))]);
+}
+
+/// What packing saves and costs.
+fn packing_lines(lines: &mut Vec<Stat>, sums: &Snapshot, usage: &Usage) {
+    lines.extend([
+        Stat::new("values_packed", sums.values_packed),
+        Stat::new("packed_from_bytes", sums.packed_from_bytes),
+        Stat::new("packed_into_bytes", sums.packed_into_bytes),
+        Stat::new("pack_cpu_us", sums.pack_nanos / 1_000),
+        Stat::new("values_unpacked", sums.values_unpacked),
+        Stat::new("unpack_cpu_us", sums.unpack_nanos / 1_000),
+        Stat::new("get_unreadable", sums.get_unreadable),
+        Stat::new("dictionaries", usage.dictionaries),
+        Stat::new("dictionary_bytes", usage.dictionary_bytes),
     ]);
 }
 

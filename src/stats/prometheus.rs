@@ -6,7 +6,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Counter, Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 use super::memcached::Process;
@@ -30,6 +30,7 @@ pub fn render(
     metrics.commands(&stats.total())?;
     metrics.connections(stats, process)?;
     metrics.items(store)?;
+    metrics.packing(&stats.total(), store)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&metrics.0.gather(), &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
@@ -45,6 +46,12 @@ impl Metrics {
     fn counter(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
         let counter = IntCounter::new(name, help)?;
         counter.inc_by(value);
+        self.register(&counter)
+    }
+
+    fn seconds(&self, name: &str, help: &str, nanos: u64) -> prometheus::Result<()> {
+        let counter = Counter::new(name, help)?;
+        counter.inc_by(nanos as f64 / 1e9);
         self.register(&counter)
     }
 
@@ -155,6 +162,61 @@ impl Metrics {
             "memcached_items_reclaimed_total",
             "Items that left after they had expired.",
             counts.removed(Cause::Expired),
+        )
+    }
+}
+
+impl Metrics {
+    fn packing(&self, sums: &Snapshot, store: &Store) -> prometheus::Result<()> {
+        let usage = store.usage();
+        for (name, help, value) in [
+            (
+                "tokencached_values_packed_total",
+                "Values that were stored packed.",
+                sums.values_packed,
+            ),
+            (
+                "tokencached_packed_from_bytes_total",
+                "Bytes of the values that were stored packed, as they came.",
+                sums.packed_from_bytes,
+            ),
+            (
+                "tokencached_packed_into_bytes_total",
+                "Bytes that they were packed into.",
+                sums.packed_into_bytes,
+            ),
+            (
+                "tokencached_values_unpacked_total",
+                "Values that were unpacked for a client.",
+                sums.values_unpacked,
+            ),
+            (
+                "tokencached_values_unreadable_total",
+                "Values that were found damaged and answered as a miss.",
+                sums.get_unreadable,
+            ),
+        ] {
+            self.counter(name, help, value)?;
+        }
+        self.seconds(
+            "tokencached_pack_cpu_seconds_total",
+            "Time spent on packing values, and on finding out that it does not pay.",
+            sums.pack_nanos,
+        )?;
+        self.seconds(
+            "tokencached_unpack_cpu_seconds_total",
+            "Time spent on unpacking values; one of sixteen is timed.",
+            sums.unpack_nanos,
+        )?;
+        self.gauge(
+            "tokencached_dictionaries",
+            "Dictionaries that values are packed with.",
+            usage.dictionaries,
+        )?;
+        self.gauge(
+            "tokencached_dictionary_bytes",
+            "Bytes of the dictionaries, within the limit.",
+            usage.dictionary_bytes,
         )
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Store;
+use super::dictionary::DICTIONARIES_MAX;
 use super::geometry::SegmentId;
 use super::item::Life;
 use super::segment::Kind;
@@ -20,6 +21,8 @@ pub struct Audit {
     pub item_bytes: u64,
     /// Items whose checksum is wrong.
     pub damaged: u64,
+    /// Items that need the dictionary of each slot.
+    pub packed: [u32; DICTIONARIES_MAX],
 }
 
 impl Store {
@@ -27,7 +30,7 @@ impl Store {
     ///
     /// # Errors
     /// The first contradiction found: between a segment's count and its items, between the heap and
-    /// the index, or between the memory in use and the limit.
+    /// the index, between a dictionary's count and the items that need it, or between the memory in use and the limit.
     pub fn audit(&self) -> Result<Audit, String> {
         let mut log = self.log.lock();
         log.clear_limbo(self.segments());
@@ -35,6 +38,7 @@ impl Store {
             items: 0,
             item_bytes: 0,
             damaged: 0,
+            packed: [0; DICTIONARIES_MAX],
         };
         let mut in_use = 0;
         for segment in 0..Superblock::of(&self.heap).fresh() {
@@ -65,6 +69,7 @@ impl Store {
         }
         drop(log);
         self.audit_tables(&sum)?;
+        self.audit_dictionaries(&sum.packed)?;
         Ok(sum)
     }
 
@@ -87,6 +92,9 @@ impl Store {
             if known {
                 items += 1;
                 bytes += self.segments().item_bytes(&item) as u64;
+                if let Some(number) = item.packing().dictionary() {
+                    sum.packed[number.slot()] += 1;
+                }
                 sum.damaged += u64::from(self.checksum_of(&item) != item.checksum());
             }
         }
@@ -108,7 +116,8 @@ impl Store {
     fn audit_tables(&self, sum: &Audit) -> Result<(), String> {
         let shards = || self.shards.iter().map(|shard| shard.read());
         let items: u64 = shards().map(|shard| shard.items() as u64).sum();
-        let bytes: u64 = shards().map(|shard| shard.bytes() as u64).sum();
+        let shard_bytes: u64 = shards().map(|shard| shard.bytes() as u64).sum();
+        let bytes = shard_bytes + self.dictionaries.bytes();
         if items != sum.items {
             return Err(format!(
                 "the index knows {items} items, the heap holds {}",

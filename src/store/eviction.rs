@@ -326,7 +326,7 @@ impl Store {
             else {
                 continue;
             };
-            self.empty(segment, now_seconds);
+            self.empty(segment, now_seconds, |_| None);
             if self.states[segment as usize].live_items.load(Relaxed) == 0 {
                 log.retire(self.segments(), segment);
                 return true;
@@ -337,23 +337,34 @@ impl Store {
         false
     }
 
-    /// Takes the items of a spent segment out of the index, those apart that turn out to be valid.
-    fn empty(&self, segment: SegmentId, now_seconds: u32) {
+    /// Takes the items of a segment out of the index, of the valid ones those that have another
+    /// reason to leave. The caller holds the heap lock, and nobody writes a new item there.
+    pub(super) fn empty(
+        &self,
+        segment: SegmentId,
+        now_seconds: u32,
+        leaves: impl Fn(&Header<'_>) -> Option<Cause>,
+    ) {
         let segments = self.segments();
         let end = self.geometry.start(segment) + segments.header(segment).written();
         let large = segments.header(segment).kind() == Some(Kind::Head);
         let mut next = self.geometry.data_start(segment);
         while next < end && self.states[segment as usize].live_items.load(Relaxed) > 0 {
             let item = Header::at(&self.heap, next);
-            next += self.empty_item(&item, now_seconds) as u64;
+            next += self.empty_item(&item, now_seconds, &leaves) as u64;
             if large {
                 return;
             }
         }
     }
 
-    /// Takes an item out of the index if it cannot be read any more; gives the room it has.
-    fn empty_item(&self, item: &Header<'_>, now_seconds: u32) -> usize {
+    /// Takes an item out of the index if it cannot be read any more or `leaves`; gives the room it has.
+    fn empty_item(
+        &self,
+        item: &Header<'_>,
+        now_seconds: u32,
+        leaves: impl Fn(&Header<'_>) -> Option<Cause>,
+    ) -> usize {
         if item.life() == Some(Life::Dead) {
             return item.room();
         }
@@ -361,10 +372,13 @@ impl Store {
         let mut shard = self.lock(hash);
         let room = item.room();
         if shard.contains(hash, item.position()) {
-            match self.validity(item, now_seconds) {
-                Ok(()) => {}
-                Err(Miss::Flushed) => shard.remove(self, hash, item, Cause::Flushed, now_seconds),
-                Err(_) => shard.remove(self, hash, item, Cause::Expired, now_seconds),
+            let cause = match self.validity(item, now_seconds) {
+                Ok(()) => leaves(item),
+                Err(Miss::Flushed) => Some(Cause::Flushed),
+                Err(_) => Some(Cause::Expired),
+            };
+            if let Some(cause) = cause {
+                shard.remove(self, hash, item, cause, now_seconds);
             }
         }
         room

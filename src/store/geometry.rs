@@ -3,7 +3,11 @@
 //! Pure arithmetic, used by everything that computes a place in the heap. What a segment begins with
 //! is in `segment`; that a heap which another process made is cut soundly, `superblock` checks.
 
+use super::dictionary;
 use super::heap::SUPERBLOCK_BYTES;
+
+/// Bytes in front of the first segment: the superblock and the dictionaries.
+const FRONT_BYTES: u64 = SUPERBLOCK_BYTES + dictionary::AREA_BYTES;
 
 /// Bytes in front of a segment's first item.
 pub const SEGMENT_HEADER_BYTES: u64 = 64;
@@ -38,7 +42,7 @@ impl Geometry {
 
     /// Bytes of the whole heap.
     pub fn heap_bytes(&self) -> u64 {
-        SUPERBLOCK_BYTES + u64::from(self.segments) * self.segment_bytes
+        FRONT_BYTES + u64::from(self.segments) * self.segment_bytes
     }
 
     /// Bytes of one segment that items can take.
@@ -48,7 +52,7 @@ impl Geometry {
 
     /// Where a segment begins.
     pub fn start(&self, segment: SegmentId) -> u64 {
-        SUPERBLOCK_BYTES + u64::from(segment) * self.segment_bytes
+        FRONT_BYTES + u64::from(segment) * self.segment_bytes
     }
 
     /// Where a segment's first item begins.
@@ -58,7 +62,7 @@ impl Geometry {
 
     /// The segment that a position lies in.
     pub fn segment_of(&self, position: u64) -> SegmentId {
-        ((position - SUPERBLOCK_BYTES) / self.segment_bytes) as SegmentId
+        ((position - FRONT_BYTES) / self.segment_bytes) as SegmentId
     }
 
     /// Whether an item of this footprint owns whole segments.

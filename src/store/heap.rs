@@ -8,8 +8,8 @@
 //! # Layout
 //!
 //! ```text
-//! 0                 SUPERBLOCK_BYTES        + segment_bytes
-//! | superblock      | segment 0             | segment 1 ...
+//! 0            SUPERBLOCK_BYTES                 + segment_bytes
+//! | superblock | dictionaries | segment 0       | segment 1 ...
 //! ```
 //!
 //! # Soundness
@@ -24,6 +24,8 @@
 //! 2. bytes are read only by who holds that shard's lock or a pin on the segment taken under it;
 //! 3. a segment is used again only once no index entry leads into it and its pins are zero.
 //!
+//! Dictionaries are written and read under a lock of their own.
+//!
 //! A slice is therefore never read and written at once. Every position is checked against the
 //! mapping, so a damaged heap can give wrong bytes (which the checksum tells) but no access outside.
 
@@ -35,7 +37,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-/// Room in front of the first segment; one page, so that segments can be punched out whole.
+/// Room in front of everything else; one page, so that what lies behind can be punched out whole.
 pub const SUPERBLOCK_BYTES: u64 = 4096;
 
 /// A mapped memory file.

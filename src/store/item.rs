@@ -29,6 +29,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::dictionary::Packing;
 use super::heap::Heap;
 
 /// Bytes in front of the key.
@@ -67,8 +68,8 @@ pub struct Identity {
     pub cas_unique: u64,
     /// Position in the order of all writes.
     pub sequence: u64,
-    /// How the value is packed; 0 is as it came.
-    pub packing: u16,
+    /// How the value is packed.
+    pub packing: Packing,
 }
 
 /// Bytes that an item of these lengths takes, padding included.
@@ -133,19 +134,18 @@ impl<'h> Header<'h> {
         self.store(4, now_seconds);
         self.store(5, now_seconds);
         self.store_long(6, identity.cas_unique);
-        let packing = u64::from(identity.packing) << SEQUENCE_BITS;
+        let packing = u64::from(identity.packing.bits()) << SEQUENCE_BITS;
         self.store_long(8, identity.sequence | packing);
         self.store(10, checksum);
     }
 
     /// Reads what [`Header::identify`] wrote.
     pub fn identity(&self) -> Identity {
-        let sequence_and_packing = self.load_long(8);
         Identity {
             client_flags: self.client_flags(),
             cas_unique: self.cas_unique(),
-            sequence: sequence_and_packing & ((1 << SEQUENCE_BITS) - 1),
-            packing: (sequence_and_packing >> SEQUENCE_BITS) as u16,
+            sequence: self.sequence(),
+            packing: self.packing(),
         }
     }
 
@@ -274,6 +274,11 @@ impl<'h> Header<'h> {
         self.load_long(8) & ((1 << SEQUENCE_BITS) - 1)
     }
 
+    /// How the value is packed.
+    pub fn packing(&self) -> Packing {
+        Packing::from_bits((self.load(9) >> 16) as u16)
+    }
+
     /// When the item was written, in seconds.
     pub fn written_at(&self) -> u32 {
         self.load(5)
@@ -327,7 +332,7 @@ impl Checksum {
         tail[8..12].copy_from_slice(&identity.client_flags.to_le_bytes());
         tail[12..20].copy_from_slice(&identity.cas_unique.to_le_bytes());
         tail[20..28].copy_from_slice(&identity.sequence.to_le_bytes());
-        tail[28..30].copy_from_slice(&identity.packing.to_le_bytes());
+        tail[28..30].copy_from_slice(&identity.packing.bits().to_le_bytes());
         self.0.update(&tail);
         self.0.finalize()
     }
@@ -342,7 +347,7 @@ mod tests {
             client_flags: 24,
             cas_unique: u64::MAX - 1,
             sequence: (1 << 48) - 2,
-            packing: 513,
+            packing: Packing::from_bits(513),
         }
     }
 
@@ -404,7 +409,7 @@ mod tests {
                 ..identity()
             },
             Identity {
-                packing: 1,
+                packing: Packing::from_bits(1),
                 ..identity()
             },
         ];

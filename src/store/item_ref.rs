@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Release;
 
+use super::dictionary::Packing;
 use super::geometry::SegmentId;
 use super::{Store, item};
 
@@ -14,10 +15,11 @@ pub struct ItemRef<'s> {
     pub(super) value_bytes: usize,
     pub(super) client_flags: u32,
     pub(super) cas_unique: u64,
+    pub(super) packing: Packing,
 }
 
 impl ItemRef<'_> {
-    /// Length of the value.
+    /// Length of the value as it is stored.
     pub fn len(&self) -> usize {
         self.value_bytes
     }
@@ -47,6 +49,11 @@ impl ItemRef<'_> {
     /// What `cas` compares.
     pub fn cas_unique(&self) -> u64 {
         self.cas_unique
+    }
+
+    /// How the value is packed: what is here may not be what was given to be stored.
+    pub fn packing(&self) -> Packing {
+        self.packing
     }
 
     /// The longest contiguous piece of the value that begins at `offset`.

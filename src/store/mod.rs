@@ -2,14 +2,16 @@
 //!
 //! Knows neither wire nor tokens nor tokio; the engine is its only caller. Items lie one after
 //! another in the segments of a memory file (`heap`, `segment`, `item`), a sharded index leads to
-//! them (`index`), two chains and a ghost decide what leaves (`eviction`, `ghost`), and another
-//! process can read the whole of it (`recovery`). After Segcache (Yang, Yue, Rashmi, NSDI 2021), with
+//! them (`index`), two chains and a ghost decide what leaves (`eviction`, `ghost`), what packed values
+//! need to be read is kept as long as they are (`dictionary`), and another process can read the whole
+//! of it (`recovery`). After Segcache (Yang, Yue, Rashmi, NSDI 2021), with
 //! a probation chain and a ghost, which a simulation of token workloads asked for.
 //!
 //! # Locks
 //!
 //! One heap lock reserves room and moves segments; one short lock a shard protects the index and the
-//! items it knows. The heap lock may be held when a shard's is taken, never the other way round. A
+//! items it knows; one lock says which dictionaries are open, and is taken by a background thread and
+//! who adds one. The heap lock may be held when either of the others is taken, never the other way round. A
 //! set copies its bytes under neither; a get holds its shard's lock, shared, while it finds the item
 //! and pins its segment.
 //!
@@ -17,13 +19,14 @@
 //!
 //! - the full key is compared on every lookup: a hash alone never serves a value;
 //! - an expired, deleted or flushed item is never returned, also not by a process that takes over;
-//! - segments in use, index and ghost together stay within the limit;
+//! - segments in use, index, ghost and dictionaries together stay within the limit;
 //! - the old copy of an item is marked dead before the new one is live: a crash may lose an item,
 //!   never bring one back;
 //! - a flush is ordered by write sequence: whole seconds cannot tell a set from the flush before it.
 
 pub mod audit;
 mod counts;
+mod dictionary;
 mod eviction;
 mod geometry;
 mod ghost;
@@ -45,6 +48,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use counts::{Counters, Removal};
+use dictionary::Dictionaries;
 use geometry::Geometry;
 use heap::Heap;
 use index::Shard;
@@ -53,6 +57,9 @@ use segment::{Log, Segments, State};
 use superblock::Superblock;
 
 pub use counts::{Cause, Counts};
+pub use dictionary::{
+    DICTIONARIES_MAX, DICTIONARY_BYTES_MAX, DictionaryHold, DictionaryNumber, Packing,
+};
 pub use item::{AT_ONCE, HEADER_BYTES, NEVER};
 pub use item_ref::ItemRef;
 pub use put::{Condition, Outcome, Put, Refusal};
@@ -65,7 +72,8 @@ pub const MEMORY_LIMIT_BYTES_MIN: u64 = 8 << 20;
 /// What a store is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes for everything that grows with the items: segments, index and ghost together (`-m`).
+    /// Bytes for everything that grows with the items: segments, index, ghost and dictionaries
+    /// together (`-m`).
     pub memory_limit_bytes: u64,
     /// How far [`Store::set_memory_limit`] can raise the limit: the size of the sparse memory file.
     pub memory_ceiling_bytes: u64,
@@ -107,8 +115,12 @@ pub struct Usage {
     pub item_bytes: u64,
     /// Segments in use.
     pub segment_bytes: u64,
-    /// Index and ghost.
+    /// Index, ghost and dictionaries.
     pub table_bytes: u64,
+    /// Dictionaries alone, with the working copies of them.
+    pub dictionary_bytes: u64,
+    /// Dictionaries alive.
+    pub dictionaries: u64,
     /// The limit for the two above.
     pub limit_bytes: u64,
 }
@@ -123,7 +135,7 @@ pub struct Store {
     log: Mutex<Log>,
     options: Options,
     limit_bytes: AtomicU64,
-    /// Bytes of index and ghost; signed, since shards add and subtract in any order.
+    /// Bytes of index, ghost and dictionaries; signed, since shards add and subtract in any order.
     table_bytes: AtomicI64,
     sequence: AtomicU64,
     /// Items up to this write sequence are flushed.
@@ -134,6 +146,7 @@ pub struct Store {
     evacuating: AtomicU32,
     /// Bytes of segments held by uploads that are under way.
     upload_bytes: AtomicU64,
+    dictionaries: Dictionaries,
     counters: Counters,
 }
 
@@ -168,6 +181,7 @@ impl Store {
             flush_at: AtomicU32::new(superblock.flush_at()),
             evacuating: AtomicU32::new(eviction::NO_SEGMENT),
             upload_bytes: AtomicU64::new(0),
+            dictionaries: Dictionaries::default(),
             counters: Counters::default(),
             shards,
             geometry,
@@ -295,6 +309,8 @@ impl Store {
             item_bytes: sum(|state| state.live_bytes.load(Relaxed)),
             segment_bytes: u64::from(self.log.lock().in_use) * self.geometry.segment_bytes,
             table_bytes: self.table_bytes(),
+            dictionary_bytes: self.dictionaries.bytes(),
+            dictionaries: self.dictionaries.numbers().count() as u64,
             limit_bytes: self.limit_bytes.load(Relaxed),
         }
     }
@@ -390,6 +406,7 @@ impl Store {
             value_bytes: item.value_bytes(),
             client_flags: item.client_flags(),
             cas_unique: item.cas_unique(),
+            packing: item.packing(),
         }
     }
 
@@ -456,6 +473,7 @@ impl LockedShard<'_> {
         store
             .state_of(item)
             .subtract(store.segments().item_bytes(item));
+        store.dictionaries.release(item.packing());
         let removal = Removal {
             cause,
             fetched: item.fetched(),

@@ -10,6 +10,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::counts::Cause;
+use super::dictionary::Packing;
 use super::item::{self, Checksum, Header, Identity, Life, NEVER};
 use super::segment::{Chain, Lane};
 use super::{LockedShard, Miss, Store};
@@ -32,8 +33,10 @@ pub enum Condition {
 pub struct Put<'a> {
     /// 1 to 250 bytes.
     pub key: &'a [u8],
-    /// The value's pieces in order.
+    /// The value's pieces in order, as they are to lie in the heap.
     pub value: &'a [&'a [u8]],
+    /// How the value is packed. Its dictionary is held by the caller until the put is done.
+    pub packing: Packing,
     /// Opaque to the store.
     pub client_flags: u32,
     /// Seconds of `clock::Now`, [`NEVER`] or [`item::AT_ONCE`]; `None` keeps the present item's.
@@ -157,6 +160,8 @@ impl Store {
         value.iter().for_each(|piece| checksum.update(piece));
         let checksum = checksum.finish(write.key.len(), write.value_bytes, &identity);
         let expiry = write.expiry.unwrap_or_else(|| item.expiry());
+        self.dictionaries.acquire(identity.packing);
+        self.dictionaries.release(item.packing());
         item.set_life(Life::Writing);
         item.resize(write.value_bytes);
         let mut position = item.value_position();
@@ -189,6 +194,7 @@ pub(super) struct Write<'a> {
     pub(super) client_flags: u32,
     pub(super) expiry: Option<u32>,
     pub(super) condition: Condition,
+    pub(super) packing: Packing,
     pub(super) now_seconds: u32,
 }
 
@@ -207,6 +213,7 @@ impl<'a> Write<'a> {
             client_flags: put.client_flags,
             expiry: put.expiry,
             condition: put.condition,
+            packing: put.packing,
             now_seconds,
         }
     }
@@ -216,7 +223,7 @@ impl<'a> Write<'a> {
             client_flags: self.client_flags,
             cas_unique: sequence,
             sequence,
-            packing: 0,
+            packing: self.packing,
         }
     }
 

@@ -25,7 +25,8 @@ use super::{Options, Store, eviction};
 pub struct Recovered {
     /// Items that can be read again.
     pub items: u64,
-    /// Items whose bytes do not match their checksum, or whose lengths make no sense.
+    /// Items whose bytes do not match their checksum, whose lengths make no sense, or whose dictionary
+    /// is damaged.
     pub damaged: u64,
     /// Items that were being written.
     pub unfinished: u64,
@@ -51,6 +52,7 @@ impl Store {
             .map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
         let store = Store::over(heap, geometry, options);
         store.settle(now_seconds);
+        store.recover_dictionaries();
         let recovered = store.recover(now_seconds);
         store.fit_limit(eviction::TAKE_OVER_FREE, now_seconds);
         Ok((store, recovered))
@@ -168,7 +170,7 @@ impl Store {
             item.set_life(Life::Dead);
             return false;
         }
-        if self.checksum_of(item) != item.checksum() {
+        if self.checksum_of(item) != item.checksum() || !self.dictionaries.has(item.packing()) {
             recovered.damaged += 1;
             item.set_life(Life::Dead);
             return false;
@@ -188,8 +190,10 @@ impl Store {
             other.set_life(Life::Dead);
             self.state_of(&other)
                 .subtract(self.segments().item_bytes(&other));
+            self.dictionaries.release(other.packing());
             recovered.items -= 1;
         }
+        self.dictionaries.acquire(item.packing());
         shard.shard.insert(hash, item.position());
         let bytes = self.segments().item_bytes(item);
         self.state_of(item)

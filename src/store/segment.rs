@@ -425,6 +425,11 @@ impl Log {
         }
     }
 
+    /// Segments from this one on were never used.
+    pub fn fresh(&self) -> SegmentId {
+        self.fresh
+    }
+
     fn take(&mut self, segments: Segments<'_>) -> Option<SegmentId> {
         let segment = match self.free.pop() {
             Some(segment) => segment,

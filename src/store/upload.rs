@@ -11,6 +11,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
+use super::dictionary::Packing;
 use super::item::{Checksum, Header, Life, footprint};
 use super::put::{Outcome, Put, Refusal, Write};
 use super::segment::{Chain, Kind, Lane, Segments};
@@ -49,6 +50,7 @@ impl Store {
         let put = Put {
             key,
             value: &[],
+            packing: Packing::NONE,
             client_flags: 0,
             expiry: Some(0),
             condition: super::Condition::Always,
@@ -188,6 +190,7 @@ impl Upload<'_> {
         let checksum = checksum.finish(self.key_bytes, self.value_bytes, &identity);
         item.identify(identity, expiry, write.now_seconds, checksum);
         item.set_life(Life::Live);
+        store.dictionaries.acquire(identity.packing);
         shard.shard.insert(write.hash, self.position);
         let bytes = store.segments().item_bytes(&item);
         store.state_of(&item).add(bytes, expiry, identity.sequence);

@@ -8,11 +8,10 @@
 use std::task::{Context, Poll, Waker};
 
 use tokencached::clock::Now;
-use tokencached::engine::Engine;
+use tokencached::engine::{Engine, Found};
 use tokencached::server::output::Output;
 use tokencached::server::session::{Session, Step, Turn};
 use tokencached::stats::Counters;
-use tokencached::store::ItemRef;
 
 /// `-R`, small, so that long inputs meet it.
 const COMMANDS_IN_A_ROW: u32 = 20;
@@ -21,7 +20,7 @@ const COMMANDS_IN_A_ROW: u32 = 20;
 pub struct Conversation<'e> {
     session: Session<'e>,
     counters: &'e Counters,
-    output: Output<ItemRef<'e>>,
+    output: Output<Found<'e>>,
     /// What was fed and not executed.
     input: Vec<u8>,
     /// What has been answered; for the caller to take from.

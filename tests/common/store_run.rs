@@ -8,7 +8,9 @@
 
 use std::collections::HashMap;
 
-use tokencached::store::{AT_ONCE, Condition, NEVER, Options, Outcome, Put, Refusal, Store};
+use tokencached::store::{
+    AT_ONCE, Condition, NEVER, Options, Outcome, Packing, Put, Refusal, Store,
+};
 
 /// A small store.
 pub fn options(evict: bool) -> Options {
@@ -164,6 +166,7 @@ impl Run {
         let put = Put {
             key: &key(number),
             value: &[first, second],
+            packing: Packing::NONE,
             client_flags,
             expiry: Some(expiry),
             condition,
@@ -206,6 +209,7 @@ impl Run {
         let put = Put {
             key: &name,
             value: &[],
+            packing: Packing::NONE,
             client_flags: 9,
             expiry: Some(NEVER),
             condition: Condition::Always,

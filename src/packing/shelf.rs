@@ -1,0 +1,234 @@
+//! The dictionaries that are alive, digested: which one packs a value, and which one unpacks it.
+//!
+//! Read on every request without a lock (a snapshot that is replaced as a whole, `arc_swap`); changed
+//! when a dictionary comes or goes. Where there are several, since a cloud may show its projects
+//! different catalogues, that which packed the last value is tried first, and the others only if it
+//! does badly.
+//!
+//! Invariant: a dictionary is found by its whole number, so a value that needs one which has gone is
+//! never read with another.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::codec::{Packer, Unpacker};
+use crate::store::{DICTIONARIES_MAX, DictionaryNumber};
+
+/// A dictionary made ready for use, and not known to the store yet.
+pub struct Digest {
+    /// For packing.
+    pub packer: Packer,
+    /// For unpacking.
+    pub unpacker: Unpacker,
+    bytes: usize,
+}
+
+impl Digest {
+    /// Digests a dictionary: some 50 microseconds. `None` without memory.
+    pub fn new(dictionary: &[u8]) -> Option<Digest> {
+        Some(Digest {
+            packer: Packer::new(dictionary)?,
+            unpacker: Unpacker::new(dictionary)?,
+            bytes: dictionary.len(),
+        })
+    }
+
+    /// Bytes that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.packer.memory_bytes() + self.unpacker.memory_bytes()
+    }
+}
+
+/// A dictionary of the store's.
+pub struct Dictionary {
+    /// Its number in the store.
+    pub number: DictionaryNumber,
+    /// What packs and unpacks with it.
+    pub digest: Digest,
+    /// Whether it packs new values; else it is kept for the items that need it.
+    open: AtomicBool,
+    /// The second in which it last packed one.
+    used_at: AtomicU32,
+    /// What values like the one it was made of are packed into, about; 0 before the first.
+    typical_bytes: AtomicU32,
+}
+
+impl Dictionary {
+    fn new(number: DictionaryNumber, digest: Digest, now_seconds: u32) -> Dictionary {
+        Dictionary {
+            number,
+            digest,
+            open: AtomicBool::new(true),
+            used_at: AtomicU32::new(now_seconds),
+            typical_bytes: AtomicU32::new(0),
+        }
+    }
+
+    fn unused_seconds(&self, now_seconds: u32) -> u32 {
+        now_seconds.saturating_sub(self.used_at.load(Relaxed))
+    }
+
+    /// Whether a value packed into so many bytes is one that suits this dictionary.
+    pub fn suits(&self, packed_bytes: usize) -> bool {
+        const ROOM_BYTES: usize = 64;
+        let typical = self.typical_bytes.load(Relaxed) as usize;
+        typical == 0 || packed_bytes <= typical + typical / 4 + ROOM_BYTES
+    }
+
+    /// Notes that it packed a value, best of all.
+    pub fn note(&self, content_bytes: usize, packed_bytes: usize, now_seconds: u32) {
+        if self.used_at.load(Relaxed) != now_seconds {
+            self.used_at.store(now_seconds, Relaxed);
+        }
+        // A small value says nothing of the catalogue.
+        if content_bytes * 2 < self.digest.bytes {
+            return;
+        }
+        let typical = i64::from(self.typical_bytes.load(Relaxed));
+        let packed = packed_bytes as i64;
+        let next = if typical == 0 {
+            packed
+        } else {
+            // A value of another catalogue is far off, and says little of this one.
+            typical + (packed - typical).min(typical / 4) / 8
+        };
+        self.typical_bytes.store(next as u32, Relaxed);
+    }
+}
+
+/// A dictionary that packs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spare {
+    /// Its number.
+    pub number: DictionaryNumber,
+    /// Whether it would pack a value that suits it. Else it has to go.
+    pub open: bool,
+}
+
+type Slots = [Option<Arc<Dictionary>>; DICTIONARIES_MAX];
+
+/// All dictionaries, by slot.
+pub struct Shelf {
+    slots: ArcSwap<Slots>,
+    /// The slot of the dictionary that packed the last value.
+    last: AtomicUsize,
+    changing: Mutex<()>,
+}
+
+impl Default for Shelf {
+    fn default() -> Shelf {
+        Shelf {
+            slots: ArcSwap::default(),
+            last: AtomicUsize::new(0),
+            changing: Mutex::new(()),
+        }
+    }
+}
+
+impl Shelf {
+    /// Runs `read` with the dictionary of this number, if it is alive.
+    pub fn with<R>(
+        &self,
+        number: DictionaryNumber,
+        read: impl FnOnce(Option<&Dictionary>) -> R,
+    ) -> R {
+        let slots = self.slots.load();
+        let found = slots[number.slot()].as_deref();
+        read(found.filter(|dictionary| dictionary.number == number))
+    }
+
+    /// Runs `choose` with the dictionaries that pack new values, the one that packed the last value
+    /// first.
+    pub fn with_open<R>(
+        &self,
+        choose: impl FnOnce(&mut dyn Iterator<Item = &Dictionary>) -> R,
+    ) -> R {
+        let slots = self.slots.load();
+        let last = self.last.load(Relaxed);
+        let order = std::iter::once(last).chain((0..DICTIONARIES_MAX).filter(|&slot| slot != last));
+        let open = |slot: usize| {
+            let dictionary = slots[slot].as_deref();
+            dictionary.filter(|dictionary| dictionary.open.load(Relaxed))
+        };
+        choose(&mut order.filter_map(open))
+    }
+
+    /// Makes a dictionary the one that is tried first.
+    pub fn prefer(&self, number: DictionaryNumber) {
+        if self.last.load(Relaxed) != number.slot() {
+            self.last.store(number.slot(), Relaxed);
+        }
+    }
+
+    /// Adds a dictionary that the store has taken, and prefers it.
+    pub fn add(&self, number: DictionaryNumber, digest: Digest, now_seconds: u32) {
+        let dictionary = Arc::new(Dictionary::new(number, digest, now_seconds));
+        self.change(|slots| slots[number.slot()] = Some(dictionary));
+        self.prefer(number);
+    }
+
+    /// Takes a dictionary away that the store has let go.
+    pub fn remove(&self, number: DictionaryNumber) {
+        self.change(|slots| {
+            let slot = &mut slots[number.slot()];
+            if slot
+                .as_ref()
+                .is_some_and(|dictionary| dictionary.number == number)
+            {
+                *slot = None;
+            }
+        });
+    }
+
+    /// Ends a dictionary's use for new values.
+    pub fn close(&self, number: DictionaryNumber) {
+        self.with(number, |dictionary| {
+            if let Some(dictionary) = dictionary {
+                dictionary.open.store(false, Relaxed);
+            }
+        });
+    }
+
+    /// The open dictionary that has packed nothing for the longest time, if that is `seconds` or more.
+    pub fn unused_for(&self, seconds: u32, now_seconds: u32) -> Option<DictionaryNumber> {
+        let slots = self.slots.load();
+        slots
+            .iter()
+            .flatten()
+            .filter(|dictionary| dictionary.open.load(Relaxed))
+            .map(|dictionary| (dictionary.unused_seconds(now_seconds), dictionary.number))
+            .max()
+            .filter(|&(unused, _)| unused >= seconds)
+            .map(|(_, number)| number)
+    }
+
+    /// The dictionaries, but for the one that packed the last value, that are closed or have packed
+    /// nothing for so many seconds.
+    pub fn spare(&self, seconds: u32, now_seconds: u32) -> Vec<Spare> {
+        let last = self.last.load(Relaxed);
+        let slots = self.slots.load();
+        let others = slots
+            .iter()
+            .flatten()
+            .filter(|other| other.number.slot() != last);
+        let spare = |dictionary: &Dictionary| Spare {
+            number: dictionary.number,
+            open: dictionary.open.load(Relaxed),
+        };
+        others
+            .filter(|other| !spare(other).open || other.unused_seconds(now_seconds) >= seconds)
+            .map(|other| spare(other))
+            .collect()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Slots)) {
+        let _one_at_a_time = self.changing.lock();
+        let mut slots = Slots::clone(&self.slots.load());
+        change(&mut slots);
+        self.slots.store(Arc::new(slots));
+    }
+}
