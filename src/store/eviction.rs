@@ -440,9 +440,14 @@ impl Store {
     /// memory back to the system.
     pub(super) fn fit_limit(&self, free_wanted: i64, now_seconds: u32) {
         while self.fit_some(free_wanted, now_seconds) {}
-        let log = self.log.lock();
-        // A failure leaves the memory in use, where it will be used again.
-        let _ = log.punch_free(self.segments());
+        self.log.lock().punch_free(self.segments(), 0);
+    }
+
+    /// Gives memory back that the tables have grown into: free segments beyond the limit.
+    pub(super) fn give_back_excess(&self) {
+        let mut log = self.log.lock();
+        let kept = self.free_segments(&log).max(0) as usize;
+        log.punch_free(self.segments(), kept);
     }
 
     /// A part of [`Store::fit_limit`], short enough to hold the heap lock for; says whether there is

@@ -284,8 +284,8 @@ impl Store {
         true
     }
 
-    /// Frees what has expired or was flushed, segment by segment. For a background thread, about
-    /// once a second; takes the heap lock for one segment at a time.
+    /// Frees what has expired or was flushed, segment by segment, and gives back what memory the index
+    /// has grown into. For a background thread, about once a second; takes the heap lock for one segment at a time.
     pub fn housekeep(&self, now_seconds: u32) {
         self.settle(now_seconds);
         let one = || {
@@ -294,6 +294,7 @@ impl Store {
             self.sweep(&mut log, now_seconds)
         };
         while one() {}
+        self.give_back_excess();
     }
 
     /// What was counted since the store was made.

@@ -245,6 +245,8 @@ pub struct Log {
     /// Segments that are not free.
     pub in_use: u32,
     free: Vec<SegmentId>,
+    /// Free segments that take no memory, since it was given back.
+    punched: Vec<SegmentId>,
     /// Segments from here on were never used and take no memory.
     fresh: SegmentId,
     order: u64,
@@ -316,6 +318,7 @@ impl Default for Log {
             limbo: Vec::new(),
             in_use: 0,
             free: Vec::new(),
+            punched: Vec::new(),
             fresh: 0,
             order: 1,
         }
@@ -431,7 +434,7 @@ impl Log {
     }
 
     fn take(&mut self, segments: Segments<'_>) -> Option<SegmentId> {
-        let segment = match self.free.pop() {
+        let segment = match self.free.pop().or_else(|| self.punched.pop()) {
             Some(segment) => segment,
             None if self.fresh < segments.geometry.segments => {
                 self.fresh += 1;
@@ -484,15 +487,21 @@ impl Log {
         }
     }
 
-    /// Gives the memory of free segments back to the system; they can be taken again.
-    pub fn punch_free(&self, segments: Segments<'_>) -> std::io::Result<()> {
-        for &segment in &self.free {
-            let start = segments.geometry.start(segment);
-            segments
-                .heap
-                .punch(start, segments.geometry.segment_bytes)?;
+    /// Gives the memory of free segments back to the system, but for so many; they can be taken again.
+    /// What the system does not take stays in use, where it will be used again.
+    pub fn punch_free(&mut self, segments: Segments<'_>, kept: usize) {
+        let bytes = segments.geometry.segment_bytes;
+        while self.free.len() > kept
+            && let Some(segment) = self.free.pop()
+        {
+            match segments.heap.punch(segments.geometry.start(segment), bytes) {
+                Ok(()) => self.punched.push(segment),
+                Err(_) => {
+                    self.free.push(segment);
+                    return;
+                }
+            }
         }
-        Ok(())
     }
 
     /// Takes over the segments of a heap that another process wrote: `chained` ones with the count
