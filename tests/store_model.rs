@@ -36,8 +36,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Kind::WrongUnique),
     ];
     prop_oneof![
-        20 => (any::<u8>(), value_bytes(), any::<u8>(), ttl(), condition).prop_map(
-            |(key, value_bytes, seed, ttl, condition)| Step::Put { key, value_bytes, seed, ttl, condition }
+        20 => (any::<u8>(), value_bytes(), any::<u8>(), ttl(), condition, any::<u8>()).prop_map(
+            |(key, value_bytes, seed, ttl, condition, packed)| {
+                Step::Put { key, value_bytes, seed, ttl, condition, packed }
+            }
         ),
         6 => any::<u8>().prop_map(Step::Get),
         2 => (any::<u8>(), ttl()).prop_map(|(key, ttl)| Step::Touch(key, ttl)),
@@ -49,6 +51,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<u8>(), 70_000usize..1_000_000, any::<u8>(), any::<bool>()).prop_map(
             |(key, value_bytes, seed, finish)| Step::Upload { key, value_bytes, seed, finish }
         ),
+        2 => (0u16..50_000).prop_map(Step::AddDictionary),
+        1 => any::<u8>().prop_map(Step::CloseDictionary),
+        1 => any::<u8>().prop_map(Step::EvictDictionary),
+        1 => Just(Step::FreeDictionaries),
         1 => Just(Step::TakeOver),
     ]
 }
@@ -237,6 +243,7 @@ fn nothing_leaves_when_a_full_heap_is_taken_over() {
                 seed: number,
                 ttl: Ttl::Never,
                 condition: Kind::Always,
+                packed: 0,
             });
             if number % 16 == 15 {
                 run.step(&Step::TakeOver);

@@ -23,7 +23,7 @@ struct Input {
 
 #[derive(Arbitrary, Debug)]
 enum Operation {
-    Put(u8, Size, u8, Expiry, Condition),
+    Put(u8, Size, u8, Expiry, Condition, u8),
     /// Several keys in a row, which fills the store quickly.
     Fill(u8, u8, Size),
     Get(u8),
@@ -35,6 +35,10 @@ enum Operation {
     Housekeep,
     Limit(u8),
     Upload(u8, u16, bool),
+    AddDictionary(u16),
+    CloseDictionary(u8),
+    EvictDictionary(u8),
+    FreeDictionaries,
     TakeOver,
 }
 
@@ -75,12 +79,13 @@ fuzz_target!(|input: Input| {
 
 fn steps(operation: &Operation) -> Vec<Step> {
     vec![match *operation {
-        Operation::Put(key, size, seed, expiry, condition) => Step::Put {
+        Operation::Put(key, size, seed, expiry, condition, packed) => Step::Put {
             key,
             value_bytes: size.bytes(),
             seed,
             ttl: expiry.ttl(),
             condition: condition.kind(),
+            packed,
         },
         Operation::Fill(first, count, size) => {
             let put = |number: u8| Step::Put {
@@ -89,6 +94,7 @@ fn steps(operation: &Operation) -> Vec<Step> {
                 seed: number,
                 ttl: Ttl::Seconds(60),
                 condition: Kind::Always,
+                packed: number,
             };
             return (0..count / 4).map(put).collect();
         }
@@ -106,6 +112,10 @@ fn steps(operation: &Operation) -> Vec<Step> {
             seed: key,
             finish,
         },
+        Operation::AddDictionary(bytes) => Step::AddDictionary(bytes),
+        Operation::CloseDictionary(choice) => Step::CloseDictionary(choice),
+        Operation::EvictDictionary(choice) => Step::EvictDictionary(choice),
+        Operation::FreeDictionaries => Step::FreeDictionaries,
         Operation::TakeOver => Step::TakeOver,
     }]
 }

@@ -274,7 +274,8 @@ impl Store {
     /// more. The value must not be stored then. Two atomic operations, no lock.
     pub fn hold_dictionary(&self, number: DictionaryNumber) -> Option<DictionaryHold<'_>> {
         let held = self.dictionaries.slot(number).add_if_needed(number);
-        held.then_some(DictionaryHold {
+        // Made only where there is a reference: it releases one when it is dropped.
+        held.then(|| DictionaryHold {
             store: self,
             number,
         })
@@ -334,7 +335,8 @@ impl Store {
             // Acquire: what its writers published is seen. While the heap lock is held no one begins
             // to write there.
             let unwritten = self.states[segment as usize].writers.load(Acquire) == 0;
-            if matches!(header.kind(), Some(Kind::Open | Kind::Sealed)) && unwritten {
+            let has_items = matches!(header.kind(), Some(Kind::Open | Kind::Sealed | Kind::Head));
+            if has_items && unwritten {
                 let needs = |item: &Header<'_>| item.packing().dictionary() == Some(number);
                 self.empty(segment, now_seconds, |item| {
                     needs(item).then_some(Cause::Evicted)

@@ -6,10 +6,11 @@
 //! byte for byte. At any step the heap may be taken over by a new store, which must give the same
 //! items. Part of the tests and of the fuzzers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tokencached::store::{
-    AT_ONCE, Condition, NEVER, Options, Outcome, Packing, Put, Refusal, Store,
+    AT_ONCE, Condition, DICTIONARIES_MAX, DICTIONARY_BYTES_MAX, DictionaryNumber, NEVER, Options,
+    Outcome, Packing, Put, Refusal, Store,
 };
 
 /// A small store.
@@ -30,6 +31,8 @@ pub enum Step {
         seed: u8,
         ttl: Ttl,
         condition: Kind,
+        /// Which form and which of the dictionaries the value claims to be packed with; 0 is none.
+        packed: u8,
     },
     Get(u8),
     Touch(u8, Ttl),
@@ -44,6 +47,12 @@ pub enum Step {
         seed: u8,
         finish: bool,
     },
+    /// A dictionary of so many bytes.
+    AddDictionary(u16),
+    CloseDictionary(u8),
+    /// Closes it and lets all items leave that need it.
+    EvictDictionary(u8),
+    FreeDictionaries,
     TakeOver,
 }
 
@@ -69,6 +78,7 @@ struct Entry {
     client_flags: u32,
     expiry: u32,
     unique: u64,
+    packing: Packing,
 }
 
 pub const START: u32 = 10_000;
@@ -90,6 +100,8 @@ pub struct Run {
     store: Store,
     options: Options,
     model: HashMap<u8, Entry>,
+    /// Dictionaries that have not been freed, and their bytes.
+    dictionaries: BTreeMap<DictionaryNumber, Vec<u8>>,
     now: u32,
     flush_at: Option<u32>,
 }
@@ -101,6 +113,7 @@ impl Run {
             store: Store::new(&options).unwrap(),
             options,
             model: HashMap::new(),
+            dictionaries: BTreeMap::new(),
             now: START,
             flush_at: None,
         }
@@ -139,10 +152,53 @@ impl Run {
         assert_eq!(bytes, expected.value);
         assert_eq!(found.client_flags(), expected.client_flags);
         assert_eq!(found.cas_unique(), expected.unique);
+        assert_eq!(found.packing(), expected.packing);
+        if let Some(number) = found.packing().dictionary() {
+            assert!(
+                self.dictionaries.contains_key(&number),
+                "what is needed is kept"
+            );
+        }
         Some(expected.clone())
     }
 
-    fn put(&mut self, number: u8, bytes: Vec<u8>, ttl: Ttl, kind: Kind) {
+    /// The dictionary that `choice` falls on.
+    fn chosen(&self, choice: u8) -> Option<DictionaryNumber> {
+        let numbers: Vec<DictionaryNumber> = self.dictionaries.keys().copied().collect();
+        (!numbers.is_empty()).then(|| numbers[usize::from(choice) % numbers.len()])
+    }
+
+    fn add_dictionary(&mut self, bytes: u16) {
+        let dictionary = value(bytes as u8, usize::from(bytes) * 3);
+        let number = self
+            .store
+            .add_dictionary(&dictionary, usize::from(bytes), self.now);
+        match number {
+            Some(number) => {
+                let before = self.dictionaries.insert(number, dictionary);
+                assert!(
+                    before.is_none(),
+                    "a number that is in use is not given out again"
+                );
+                assert!(self.dictionaries.len() <= DICTIONARIES_MAX);
+            }
+            None => {
+                let full = self.dictionaries.len() == DICTIONARIES_MAX;
+                let too_long = usize::from(bytes) * 3 > DICTIONARY_BYTES_MAX;
+                assert!(full || bytes == 0 || too_long || !self.options.evict);
+            }
+        }
+    }
+
+    fn free_dictionaries(&mut self) {
+        for number in self.store.free_dictionaries() {
+            assert!(self.dictionaries.remove(&number).is_some());
+        }
+        let kept: BTreeMap<_, _> = self.store.dictionaries().into_iter().collect();
+        assert_eq!(kept, self.dictionaries);
+    }
+
+    fn put(&mut self, number: u8, bytes: Vec<u8>, ttl: Ttl, kind: Kind, packed: u8) {
         let present = self.look(number);
         if present.is_none() {
             self.model.remove(&number);
@@ -163,10 +219,16 @@ impl Run {
         let expiry = self.expiry(ttl);
         let client_flags = u32::from(number) * 7;
         let (first, second) = bytes.split_at(bytes.len() / 2);
+        // A dictionary that nothing needs any more cannot be held, and must not be named then.
+        let held = self
+            .chosen(packed / 4)
+            .filter(|_| packed > 3)
+            .and_then(|number| Some((number, self.store.hold_dictionary(number)?)));
+        let packing = Packing::new(packed % 4, held.as_ref().map(|held| held.0));
         let put = Put {
             key: &key(number),
             value: &[first, second],
-            packing: Packing::NONE,
+            packing,
             client_flags,
             expiry: Some(expiry),
             condition,
@@ -179,6 +241,7 @@ impl Run {
                     client_flags,
                     expiry,
                     unique,
+                    packing,
                 };
                 self.model.insert(number, entry);
             }
@@ -222,6 +285,7 @@ impl Run {
             client_flags: 9,
             expiry: NEVER,
             unique,
+            packing: Packing::NONE,
         };
         self.model.insert(number, entry);
     }
@@ -238,10 +302,15 @@ impl Run {
         let (store, recovered) = Store::open(file, &options, self.now).unwrap();
         assert_eq!(recovered.damaged, 0);
         self.store = store;
+        for (number, bytes) in &self.dictionaries {
+            self.store.charge_dictionary(*number, bytes.len() / 3);
+        }
         let after: Vec<(u8, Entry)> = (0..=u8::MAX)
             .filter_map(|number| self.look(number).map(|entry| (number, entry)))
             .collect();
         assert_eq!(before, after);
+        let kept: BTreeMap<_, _> = self.store.dictionaries().into_iter().collect();
+        assert_eq!(kept, self.dictionaries);
         assert_eq!(recovered.items, before.len() as u64);
     }
 
@@ -255,8 +324,9 @@ impl Run {
                 seed,
                 ttl,
                 condition,
+                packed,
             } => {
-                self.put(key, value(seed, value_bytes), ttl, condition);
+                self.put(key, value(seed, value_bytes), ttl, condition, packed);
             }
             Step::Get(number) => {
                 let _ = self.store.get(&key(number), self.now);
@@ -301,6 +371,22 @@ impl Run {
             } => {
                 self.upload(key, value(seed, value_bytes), finish);
             }
+            Step::AddDictionary(bytes) => self.add_dictionary(bytes),
+            Step::CloseDictionary(choice) => {
+                if let Some(number) = self.chosen(choice) {
+                    self.store.close_dictionary(number);
+                }
+            }
+            Step::EvictDictionary(choice) => {
+                if let Some(number) = self.chosen(choice).filter(|_| self.options.evict) {
+                    self.store.close_dictionary(number);
+                    self.store.evict_dictionary(number, self.now);
+                    assert_eq!(self.store.dictionary_items(number), 0);
+                    self.free_dictionaries();
+                    assert!(!self.dictionaries.contains_key(&number));
+                }
+            }
+            Step::FreeDictionaries => self.free_dictionaries(),
             Step::TakeOver => self.take_over(),
         }
         self.settle();
