@@ -10,6 +10,7 @@ use std::sync::{LazyLock, Mutex};
 
 use corpus::{Cloud, Random, Recorded, Strategy, base64, find, mac};
 use keeper::{Keeper, Stored, number};
+use proptest::prelude::*;
 use tokencached::packing::{
     Damaged, Digest, Packing, Room, VALUE_BYTES_MAX, VALUE_BYTES_MIN, Value,
 };
@@ -335,7 +336,7 @@ fn look_alikes(number: usize) -> Vec<(&'static str, Vec<u8>, bool)> {
         (
             "an escaped bearer token",
             not_ours("auth_token", &format!("\"{escaped}\"")),
-            false,
+            true,
         ),
         (
             "an escaped name",
@@ -754,4 +755,181 @@ fn threads_that_pack_and_unpack_at_once_get_their_own_bytes() {
         }
     });
     assert!(keeper.offered().len() >= 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn many_wrong_bytes_are_damage_or_do_not_matter(
+        form in 0usize..5,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+        near_the_front in any::<bool>(),
+    ) {
+        static FORMS: LazyLock<(Keeper, Vec<Sample>)> = LazyLock::new(|| {
+            let mut room = Room::default();
+            let keeper = settled(&mut room);
+            let forms = forms(&keeper, &mut room);
+            (keeper, forms)
+        });
+        let (keeper, forms) = &*FORMS;
+        let (value, stored) = &forms[form];
+        let mut bad = stored.bytes.clone();
+        for (at, byte) in changes {
+            let places = if near_the_front { 24 } else { bad.len() };
+            bad[at.index(places)] = byte;
+        }
+        if let Some(cut) = cut {
+            bad.truncate(cut.index(stored.bytes.len()));
+        }
+        damaged_or_right(&keeper.packing, stored.how, &bad, value);
+    }
+}
+
+#[test]
+fn a_frame_may_announce_any_length() {
+    let mut room = Room::default();
+    let keeper = settled(&mut room);
+    for (value, stored) in forms(&keeper, &mut room) {
+        let recorded = value.len() as u64;
+        for announced in [
+            0,
+            1,
+            recorded + 1,
+            u64::from(u32::MAX),
+            1 << 40,
+            1 << 62,
+            // As base64 it is the recorded length and 2^64.
+            (3 << 62) + recorded / 4 * 3,
+            u64::MAX - 3,
+            u64::MAX - 2,
+            u64::MAX - 1,
+            u64::MAX,
+        ] {
+            let frame = frame_head(&announced.to_le_bytes());
+            let packed = [head(value.len() as u32, &value), frame, vec![1, 0, 0]].concat();
+            let mut out = Vec::new();
+            let result = keeper.packing.unpack(stored.how, &packed, &mut out);
+            assert_eq!(result, Err(Damaged), "{announced:#x} bytes");
+            assert!(out.capacity() <= value.len() + 64);
+        }
+    }
+}
+
+/// One bit of the frame's descriptor turns a length of two bytes into one of eight.
+#[test]
+fn one_wrong_bit_in_any_signed_value_is_damage_or_does_not_matter() {
+    let mut room = Room::default();
+    let keeper = settled(&mut room);
+    for one in recorded(Strategy::Mac) {
+        let stored = pack(&keeper, &one.value, &mut room);
+        for bit in 0..24 * 8 {
+            let mut bad = stored.bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            damaged_or_right(&keeper.packing, stored.how, &bad, &one.value);
+        }
+    }
+}
+
+fn hides(name: &str, make: impl Fn(&str, &str) -> String) {
+    let mut room = Room::default();
+    let keeper = Keeper::default();
+    let mut secrets = Vec::new();
+    let padding = " ".repeat(600);
+    for number in 0..200 {
+        let mut random = Random::new(number);
+        let mut secret = || {
+            let text = String::from_utf8(base64(&random.bytes(90)))
+                .unwrap()
+                .replace('/', "_");
+            format!("gAAAAAB{text}")
+        };
+        let (one, two) = (secret(), secret());
+        let json = format!("{}{padding}", make(&one, &two));
+        pack(&keeper, json.as_bytes(), &mut room);
+        secrets.extend([one, two]);
+    }
+    for dictionary in keeper.offered() {
+        for secret in &secrets {
+            // All but what an escape may stand for.
+            assert!(
+                find(&dictionary, &secret.as_bytes()[8..]).is_none(),
+                "{name}: {secret} is in a dictionary"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_name_written_with_escapes_hides_no_second_bearer_token() {
+    hides("first", |one, two| {
+        format!(r#"{{"token": {{"auth\u005ftoken": "{one}", "auth_token": "{two}"}}}}"#)
+    });
+    hides("last", |one, two| {
+        format!(r#"{{"token": {{"auth_token": "{one}", "auth\u005ftoken": "{two}"}}}}"#)
+    });
+}
+
+#[test]
+fn a_bearer_token_written_again_with_escapes_is_in_no_dictionary() {
+    hides("again", |one, _| {
+        let escaped = one.replacen('B', "\\u0042", 1);
+        format!(r#"{{"token": {{"auth_token": "{one}", "id": "{escaped}"}}}}"#)
+    });
+}
+
+/// Two tokens of another catalogue bring its dictionary; then the first catalogue's have one already.
+#[test]
+fn a_new_dictionary_does_not_push_the_old_one_out() {
+    let mut room = Room::default();
+    let keeper = settled(&mut room);
+    let other = Cloud::new(&RECORDED, 1);
+    for number in 0..3 {
+        pack(&keeper, &other.token(number), &mut room);
+    }
+    assert_eq!(keeper.offered().len(), 2);
+    let (dictionaries, bytes) = feed(&keeper, (200..600).map(|number| CLOUD.token(number)));
+    assert_eq!(dictionaries, 2, "{bytes} bytes a token");
+}
+
+#[test]
+fn a_catalogue_seen_seldom_makes_one_dictionary() {
+    let clouds: Vec<Cloud> = (0..2)
+        .map(|catalogue| Cloud::new(&RECORDED, catalogue))
+        .collect();
+    for one_in in [5, 10, 20, 100] {
+        let keeper = Keeper::default();
+        // The common one first.
+        let token =
+            |number: usize| clouds[usize::from(number % one_in == one_in - 1)].token(number);
+        let (first, _) = feed(&keeper, (0..2_000).map(token));
+        let (dictionaries, bytes) = feed(&keeper, (2_000..12_000).map(token));
+        println!(
+            "one in {one_in}: {first}, later {dictionaries} dictionaries, {bytes} bytes a token"
+        );
+    }
+    for one_in in [5, 10, 20, 100] {
+        let keeper = Keeper::default();
+        let token = |number: usize| clouds[usize::from(number % one_in == 0)].token(number);
+        let (first, _) = feed(&keeper, (0..2_000).map(token));
+        let (dictionaries, bytes) = feed(&keeper, (2_000..12_000).map(token));
+        println!(
+            "the seldom one first, one in {one_in}: {first}, later {dictionaries} dictionaries, {bytes} bytes a token"
+        );
+        assert!(dictionaries <= 3, "one in {one_in}");
+    }
+}
+
+/// Once the catalogue has one service more: the dictionary made of it, and perhaps one better made.
+#[test]
+fn a_service_more_in_the_catalogue_settles_on_a_dictionary() {
+    let keeper = Keeper::default();
+    feed(&keeper, (0..10_000).map(|number| CLOUD.token(number)));
+    let longer = CLOUD.with_service(SERVICE);
+    let (dictionaries, bytes) = feed(&keeper, (0..30_000).map(|number| longer.token(number)));
+    assert!(
+        dictionaries <= 3,
+        "{dictionaries} dictionaries, {bytes} bytes a token"
+    );
 }

@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn base64_of_every_length_comes_back() {
         let bytes: Vec<u8> = (0..2_000u32)
-            .map(|number| (number * 31 >> 3) as u8)
+            .map(|number| ((number * 31) >> 3) as u8)
             .collect();
         let mut undone = Vec::new();
         for length in 48..bytes.len() {

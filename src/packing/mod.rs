@@ -30,8 +30,12 @@ mod shelf;
 mod trial;
 
 use std::cell::RefCell;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
-use crate::store::{DictionaryNumber, Packing as Packed};
+use smallvec::SmallVec;
+
+use crate::store::{DICTIONARIES_MAX, DictionaryNumber, Packing as Packed};
 use crate::token::value;
 use class::{Class, Classes};
 use head::{HEAD_BYTES, Head};
@@ -49,6 +53,9 @@ pub const VALUE_BYTES_MAX: usize = crate::store::DICTIONARY_BYTES_MAX;
 /// A dictionary that has packed nothing for so many seconds makes room for another one, if there are as
 /// many as there may be.
 const UNUSED_SECONDS: u32 = 60;
+
+/// One token of so many is packed with every dictionary.
+const THOROUGH_EVERY: u32 = 16;
 
 /// What the store calls the form of a packed value: two bits.
 const BASE64: u8 = 0b01;
@@ -93,6 +100,8 @@ pub struct Packing {
     shelf: Shelf,
     classes: Classes,
     trial: Trial,
+    /// Tokens packed so far.
+    tokens: AtomicU32,
 }
 
 impl std::fmt::Debug for Packing {
@@ -142,7 +151,7 @@ impl Packing {
             (None, None)
         };
         let how = match frame {
-            Some(frame) => Packed::new(ZSTD | u8::from(was_base64) * BASE64, frame.dictionary),
+            Some(frame) => Packed::new(ZSTD | (u8::from(was_base64) * BASE64), frame.dictionary),
             None if was_base64 => {
                 begin(packed);
                 packed.extend_from_slice(content);
@@ -163,7 +172,8 @@ impl Packing {
         }
     }
 
-    /// Packs a token with the dictionary that suits it, without one where there is none.
+    /// Packs a token with the dictionary that suits it, without one where there is none. Now and then,
+    /// and while one is on trial, all are tried: one that suits may not be the best.
     fn pack_token(
         &self,
         content: &[u8],
@@ -171,31 +181,41 @@ impl Packing {
         packed: &mut Vec<u8>,
         other: &mut Vec<u8>,
     ) -> Option<Frame> {
+        let number = self.tokens.fetch_add(1, Relaxed);
+        let thorough = self.trial.is_on() || number.is_multiple_of(THOROUGH_EVERY);
         self.shelf.with_open(|dictionaries| {
-            let mut best: Option<(usize, &Dictionary)> = None;
+            let mut tried: SmallVec<[(usize, &Dictionary); DICTIONARIES_MAX]> = SmallVec::new();
+            let mut least = usize::MAX;
             for dictionary in dictionaries {
                 begin(other);
-                let Some(bytes) = codec::pack(content, Some(&dictionary.digest.packer), other)
-                else {
+                let packer = Some(&dictionary.digest.packer);
+                let Some(bytes) = codec::pack(content, packer, other) else {
                     continue;
                 };
-                if best.is_none_or(|(least, _)| bytes < least) {
+                tried.push((bytes, dictionary));
+                if bytes < least {
+                    least = bytes;
                     std::mem::swap(packed, other);
-                    best = Some((bytes, dictionary));
                 }
-                if dictionary.suits(bytes) {
+                if dictionary.suits(bytes) && !thorough {
                     break;
                 }
             }
-            let Some((bytes, dictionary)) = best else {
+            let Some(&(bytes, best)) = tried.iter().find(|(bytes, _)| *bytes == least) else {
                 return pack_alone(content, packed);
             };
-            let usual = dictionary.suits(bytes);
-            dictionary.note(content.len(), bytes, now_seconds);
-            self.shelf.prefer(dictionary.number);
+            let usual = best.expects(bytes);
+            best.note_won(content.len(), bytes, now_seconds);
+            for (_, other) in tried
+                .iter()
+                .filter(|(_, other)| other.number != best.number)
+            {
+                other.note_lost(bytes);
+            }
+            self.shelf.prefer(best.number);
             Some(Frame {
                 bytes,
-                dictionary: Some(dictionary.number),
+                dictionary: Some(best.number),
                 usual,
             })
         })
@@ -255,7 +275,8 @@ impl Packing {
             if how.form() & BASE64 == 0 {
                 return codec::unpack(frame, dictionary, bytes, value);
             }
-            let Some(announced) = codec::announced(frame) else {
+            let announced = codec::announced(frame).filter(|&bytes| bytes <= VALUE_BYTES_MAX);
+            let Some(announced) = announced else {
                 return false;
             };
             base64::length(announced) == bytes

@@ -72,15 +72,22 @@ impl Dictionary {
         now_seconds.saturating_sub(self.used_at.load(Relaxed))
     }
 
-    /// Whether a value packed into so many bytes is one that suits this dictionary.
+    /// Whether a value packed into so many bytes suits this dictionary, so that no other one is tried.
+    /// Nothing does before it is known what the dictionary can do.
     pub fn suits(&self, packed_bytes: usize) -> bool {
-        const ROOM_BYTES: usize = 64;
         let typical = self.typical_bytes.load(Relaxed) as usize;
-        typical == 0 || packed_bytes <= typical + typical / 4 + ROOM_BYTES
+        packed_bytes < typical + typical / 8
     }
 
-    /// Notes that it packed a value, best of all.
-    pub fn note(&self, content_bytes: usize, packed_bytes: usize, now_seconds: u32) {
+    /// Whether so many bytes are nothing unusual, so that the catalogue has hardly changed.
+    pub fn expects(&self, packed_bytes: usize) -> bool {
+        const ROOM_BYTES: usize = 64;
+        let typical = self.typical_bytes.load(Relaxed) as usize;
+        typical > 0 && packed_bytes <= typical + typical / 2 + ROOM_BYTES
+    }
+
+    /// Notes that it packed a value, better than any other that was tried.
+    pub fn note_won(&self, content_bytes: usize, packed_bytes: usize, now_seconds: u32) {
         if self.used_at.load(Relaxed) != now_seconds {
             self.used_at.store(now_seconds, Relaxed);
         }
@@ -97,6 +104,15 @@ impl Dictionary {
             typical + (packed - typical).min(typical / 4) / 8
         };
         self.typical_bytes.store(next as u32, Relaxed);
+    }
+
+    /// Notes that another dictionary packed a value into so many bytes, better than this one. If both
+    /// are of much the same catalogue, what was typical of this one is no longer good enough.
+    pub fn note_lost(&self, least_bytes: usize) {
+        let typical = self.typical_bytes.load(Relaxed) as usize;
+        if (least_bytes..least_bytes * 2).contains(&typical) {
+            self.typical_bytes.store(least_bytes as u32, Relaxed);
+        }
     }
 }
 
