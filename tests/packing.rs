@@ -341,7 +341,7 @@ fn look_alikes(number: usize) -> Vec<(&'static str, Vec<u8>, bool)> {
         (
             "an escaped name",
             not_ours("auth\\u005ftoken", &quoted),
-            false,
+            true,
         ),
         ("no bearer token", not_ours("id", &quoted), false),
         (
@@ -911,7 +911,7 @@ fn a_catalogue_seen_seldom_makes_one_dictionary() {
     }
     for one_in in [5, 10, 20, 100] {
         let keeper = Keeper::default();
-        let token = |number: usize| clouds[usize::from(number % one_in == 0)].token(number);
+        let token = |number: usize| clouds[usize::from(number.is_multiple_of(one_in))].token(number);
         let (first, _) = feed(&keeper, (0..2_000).map(token));
         let (dictionaries, bytes) = feed(&keeper, (2_000..12_000).map(token));
         println!(
