@@ -911,7 +911,8 @@ fn a_catalogue_seen_seldom_makes_one_dictionary() {
     }
     for one_in in [5, 10, 20, 100] {
         let keeper = Keeper::default();
-        let token = |number: usize| clouds[usize::from(number.is_multiple_of(one_in))].token(number);
+        let token =
+            |number: usize| clouds[usize::from(number.is_multiple_of(one_in))].token(number);
         let (first, _) = feed(&keeper, (0..2_000).map(token));
         let (dictionaries, bytes) = feed(&keeper, (2_000..12_000).map(token));
         println!(

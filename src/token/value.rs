@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memmem;
-use serde_json::Value;
+use serde::de::IgnoredAny;
 
 /// Bytes of the signature (HMAC-SHA384) once its base64 is undone.
 pub const SIGNATURE_BYTES: usize = 48;
@@ -38,27 +38,50 @@ pub fn token_json_at(content: &[u8]) -> Option<usize> {
 }
 
 /// The JSON of a token with the bearer token in it blanked, its length kept; `None` if it is not that,
-/// or names a bearer token twice. Parses the JSON: some 50 microseconds.
+/// or names a bearer token twice. Reads the JSON twice: some 30 microseconds.
 pub fn blanked(json: &[u8]) -> Option<Vec<u8>> {
-    let value: Value = serde_json::from_slice(json).ok()?;
-    let bearer = value.get("token")?.get("auth_token")?.as_str()?.as_bytes();
+    serde_json::from_slice::<IgnoredAny>(json).ok()?;
+    let bearer = bearer_token(json)?;
     if bearer.len() <= BEARER_KEPT {
         return None;
     }
+    let finder = memmem::Finder::new(&*bearer);
     let mut blanked = json.to_vec();
-    let mut names = 0;
     for place in strings(json) {
         let string = unescaped(&json[place.clone()])?;
-        names += u32::from(*string == *b"auth_token");
-        if memmem::find(&string, bearer).is_none() {
+        if finder.find(&string).is_none() {
             continue;
         }
         let written_out = matches!(string, Cow::Borrowed(_)) && string.len() == bearer.len();
         let kept = if written_out { BEARER_KEPT } else { 0 };
         blanked[place.start + kept..place.end].fill(BLANK);
     }
-    // A second one of the name would hide a second bearer token.
-    (names == 1).then_some(blanked)
+    Some(blanked)
+}
+
+/// The bearer token that a JSON text names; `None` if it names none, or more than one, which would
+/// leave it open which of them it is.
+fn bearer_token(json: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let mut bearer = None;
+    let mut places = strings(json);
+    while let Some(name) = places.next() {
+        if *unescaped(&json[name.clone()])? != *b"auth_token" {
+            continue;
+        }
+        let value = places.next()?;
+        let between = &json[name.end + 1..value.start - 1];
+        let is_its_value = between.trim_ascii() == b":";
+        if !is_its_value || bearer.is_some() {
+            return None;
+        }
+        bearer = Some(unescaped(&json[value])?);
+    }
+    bearer
+}
+
+/// How much of a token's JSON stands before its catalogue.
+pub fn head_bytes(json: &[u8]) -> usize {
+    memmem::find(json, b"\"catalog\"").unwrap_or(json.len())
 }
 
 /// Where the strings of a JSON text lie, names among them, without their quotation marks.

@@ -1,5 +1,7 @@
 //! The recorded values of `tests/corpus`, and as many more tokens like them as a test asks for.
 
+#![allow(dead_code)] // Every program that includes this file uses its own part of it.
+
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
