@@ -68,6 +68,23 @@ fn hit(key: &str, value: &[u8]) -> Vec<u8> {
     [line.as_bytes(), value, b"\r\n"].concat()
 }
 
+/// A token of a catalogue of 8 KB.
+fn made_token(number: u8) -> Vec<u8> {
+    let endpoints: String = (0..80)
+        .map(|at| {
+            format!(
+                r#"{{"id": "{:032x}", "interface": "public", "url": "https://{at}.example"}}, "#,
+                at * 7_919
+            )
+        })
+        .collect();
+    let bearer = format!("gAAAAAB{number:0>180}");
+    let json = format!(
+        r#"{{"token": {{"user": {number}, "catalog": [{endpoints}{{}}], "auth_token": "{bearer}"}}}}"#
+    );
+    json.into_bytes()
+}
+
 #[test]
 fn requests_served_from_memory_allocate_nothing() {
     let clock = Clock::manual();
@@ -123,6 +140,42 @@ fn requests_served_from_memory_allocate_nothing() {
         0,
         "two gets in one read"
     );
+
+    // Packed by zstd alone, and base64 undone and packed; unpacked into the replies' own buffer.
+    let text = b"dogpile entry ".repeat(900);
+    assert_eq!(
+        count(&set("packed/1", &text), b"STORED\r\n"),
+        0,
+        "a set that is packed"
+    );
+    let packed = [&hit("packed/1", &text), &b"END\r\n"[..]].concat();
+    assert_eq!(
+        count(b"get packed/1\r\n", &packed),
+        0,
+        "a hit that is unpacked"
+    );
+    let signed = b"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2".repeat(200);
+    assert_eq!(
+        count(&set("packed/2", &signed), b"STORED\r\n"),
+        0,
+        "base64 that is packed"
+    );
+    let packed = [&hit("packed/2", &signed), &b"END\r\n"[..]].concat();
+    assert_eq!(
+        count(b"get packed/2\r\n", &packed),
+        0,
+        "base64 that is made again"
+    );
+    // With a dictionary: the second and third token bring it.
+    for number in 0..3 {
+        let key = format!("tokens/made/{number}");
+        count(&set(&key, &made_token(number)), b"STORED\r\n");
+    }
+    let made = made_token(2);
+    let packed = [&hit("tokens/made/2", &made), &b"END\r\n"[..]].concat();
+    assert_eq!(count(b"get tokens/made/2\r\n", &packed), 0, "a token");
+    assert_eq!(engine.stats().total().get_unreadable, 0);
+    assert!(engine.stats().total().values_unpacked >= 6_000);
 
     // What is known of the upload while it is under way, and its key.
     let allocated = count(&set("tokens/4", &large), b"STORED\r\n");

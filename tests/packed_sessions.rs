@@ -403,10 +403,8 @@ fn a_ninth_catalogue_waits_for_a_dictionary_that_is_out_of_use() {
     );
     assert!(server.stat("dictionaries") <= 8);
     let gone = server.stat("evictions");
-    assert!(
-        (1..=240).contains(&gone),
-        "{gone} left: those of one or two"
-    );
+    // What needed one or two dictionaries, among it tokens of clouds that had none of their own.
+    assert!((1..=480).contains(&gone), "{gone} left");
 }
 
 #[test]

@@ -192,11 +192,12 @@ impl Packing {
                 let Some(bytes) = codec::pack(content, packer, other) else {
                     continue;
                 };
-                tried.push((bytes, dictionary));
-                if bytes < least {
+                // One that has packed the last value is changed for an eighth, so that few are needed.
+                if tried.is_empty() || saves(bytes, least) {
                     least = bytes;
                     std::mem::swap(packed, other);
                 }
+                tried.push((bytes, dictionary));
                 if dictionary.suits(bytes) && !thorough {
                     break;
                 }
