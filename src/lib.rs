@@ -26,15 +26,16 @@
 //!    [`protocol::command::Command`], which borrows it.
 //! 3. [`engine::Engine::execute`] asks [`store::Store::get`]: hash, shard, full key, expiry, flush; the
 //!    item's segment is pinned and the lock let go. One line of statistics is counted.
-//! 4. The reply is encoded behind the others of the batch: a small value is copied, a larger one goes
-//!    out by reference. When no complete request is left, one `send` takes all of it.
+//! 4. The reply is encoded behind the others of the batch: a packed value is unpacked right there, a
+//!    small one is copied, a larger one goes out by reference. When no complete request is left, one `send` takes all of it.
 //!
 //! A hit allocates nothing, and nothing of it crosses to another thread.
 //!
 //! # The life of a set
 //!
-//! The decoder waits for header and data block; a value over half a segment is written into segments
-//! of its own as it arrives. [`store::Store::put`] overwrites the key's present item in place if the
+//! The decoder waits for header and data block; a value over half a segment that is too long to be
+//! packed is written into segments of its own as it arrives. [`packing::Packing::pack`] makes fewer
+//! bytes of it where it can, under no lock. [`store::Store::put`] overwrites the key's present item in place if the
 //! new value fits there, or reserves room (letting others leave if it must), copies the bytes once
 //! under no lock, and publishes the item under its shard's lock: the old copy dies before the new one
 //! lives.
@@ -44,6 +45,9 @@
 //! - *item*: header, key, value, at one place of the heap. *segment*: equal parts of the heap, filled
 //!   one after another. *chain*: probation or main, segments first in, first out. *ghost*: keys that
 //!   left not long ago.
+//! - *packed*: stored in fewer bytes than the client gave. *dictionary*: what packed values share, kept in
+//!   the heap. *head*: of a packed value, its length and checksum; of a token, what stands before its
+//!   catalogue.
 //! - Ways out, one word each ([`store::Cause`]): expired, evicted, deleted, replaced, flushed, revoked.
 //! - *seconds* are [`clock::Now`]'s: since boot, never running backwards, the same in every process.
 

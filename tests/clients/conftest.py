@@ -81,6 +81,7 @@ class Server:
     def __init__(self, binary, directory, transport, port=None):
         directory.mkdir(parents=True, exist_ok=True)
         self.log_path = directory / "server.log"
+        self.is_tokencached = binary.name.startswith("tokencached")
         self.port = None if transport == "unix" else port or free_port()
         self.path = directory / "socket" if transport == "unix" else None
         with open(self.log_path, "wb") as log:
@@ -104,7 +105,7 @@ class Server:
             line += ["-l", "::1"] if IPV6 else []
         if os.geteuid() == 0:
             line += ["-u", "root"]
-        if binary.name.startswith("tokencached"):
+        if self.is_tokencached:
             line += ["--http", "off"]
         return line
 

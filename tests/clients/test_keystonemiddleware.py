@@ -170,6 +170,24 @@ def test_every_recorded_token_round_trips(api, endpoint, tokens):
     assert endpoint.server.stats()["evictions"] == 0
 
 
+# A share of their bytes that all 400 tokens take at most, the 30 unscoped ones among them.
+PACKED = {"None": 1 / 20, "MAC": 1 / 20, "ENCRYPT": 0.77}
+
+
+def test_tokens_are_packed_and_come_back_whole(api, endpoint, strategy, tokens):
+    """In the server they take a fraction of their bytes; the middleware never knows."""
+    cache = api.token_cache()
+    with endpoint.server.counting() as moved:
+        for token in tokens:
+            cache.set(token.id, token.copy())
+        assert all(cache.get(token.id) == token.body for token in tokens)
+    if not endpoint.server.is_tokencached:
+        pytest.skip("memcached packs nothing")
+    assert moved["values_packed"] == moved["values_unpacked"] == len(tokens)
+    assert moved["packed_into_bytes"] < moved["packed_from_bytes"] * PACKED[strategy]
+    assert moved["get_unreadable"] == 0
+
+
 SIZES = {
     "None": {"scoped": range(12_900, 13_500), "unscoped": range(540, 570)},
     "MAC": {"scoped": range(17_000, 18_000), "unscoped": range(790, 820)},
