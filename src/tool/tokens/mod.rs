@@ -92,7 +92,8 @@ fn encrypted(bytes: usize) -> usize {
     IV_BYTES + (bytes / BLOCK_BYTES + 1) * BLOCK_BYTES
 }
 
-/// Makes and checks the tokens of one cloud; about 250 KB, and 2 MB for [`Form::Encrypt`].
+/// Makes and checks the tokens of one cloud; about 250 KB, and 1 MiB more for
+/// [`Form::Encrypt`].
 #[derive(Debug)]
 pub struct Tokens {
     form: Form,
