@@ -2,7 +2,7 @@
 //!
 //! `catalogue.txt` has a service a line, as it stands in the JSON, `<project>` where the URL names
 //! the token's project. Services that are made up follow after the recorded ones, in the same form;
-//! one in four names the project, as of the recorded ones five in eighteen do.
+//! one in four names the project, as of the recorded ones five in nineteen do.
 
 use super::fields::hex;
 use crate::tool::random::{Random, mix};

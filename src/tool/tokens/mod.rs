@@ -20,9 +20,9 @@
 //! but the few bytes that are a token's own is made again (and the whole, once, where it is
 //! signed), so that the one who asks stays faster than the one who is asked.
 
-mod body;
-mod catalogue;
-mod fields;
+pub mod body;
+pub mod catalogue;
+pub mod fields;
 
 use super::keys;
 use super::random::{Random, mix};
