@@ -1,9 +1,10 @@
 """The rows of the table: what is measured, with which numbers, and how the two servers are compared.
 
 Each row is a function of a Bench that gives lines of the table; ALL names them in their order. A line has a value for
-each server (memcached first) and the ratio of the second to the first. Requests per processor second are compared in
-bursts that alternate, A B A B, while both servers run: the ratio is the median of the rounds' ratios, since a machine
-that slows down for a second slows down both bursts of a round.
+each server (memcached first; where tokencached is measured twice, the line's name says so) and the ratio of the second
+to the first. Requests per processor second are compared in bursts that alternate, A B A B, while both servers run: the
+ratio is the median of the rounds' ratios, since a machine that slows down for a second slows down both bursts of a
+round.
 """
 
 import contextlib
@@ -13,8 +14,10 @@ import statistics
 from dataclasses import asdict, dataclass, field
 
 import probes
+import servers
 
 VALUE = 8192
+CATALOGUE = 39_000
 
 
 @dataclass
@@ -25,6 +28,10 @@ class Sizes:
     seconds: float = 0.7
     keys_held: int = 20_000
     keys_hot: int = 1_000
+    tokens_held: int = 130_000
+    tokens_encrypted: int = 20_000
+    tokens_large: int = 80_000
+    tokens_hot: int = 4_000
     traced_requests: int = 50_000
     counted_requests: int = 20_000
     idle_connections: int = 10_000
@@ -32,7 +39,7 @@ class Sizes:
 
     @classmethod
     def smoke(cls):
-        return cls(2, 0.05, 200, 50, 500, 300, 100, 1)
+        return cls(2, 0.05, 200, 50, 200, 50, 100, 50, 500, 300, 100, 1)
 
 
 @dataclass
@@ -64,13 +71,13 @@ class Line:
             self.ratio = second / first
 
 
-def hold(bench):
-    """Items held and resident memory after more keys than fit."""
+def hold_of(bench, what, keys, **options):
+    """Items held and resident memory after `keys` keys were set, which are more than fit."""
     reports = []
     for program in bench.pair:
         with program.running() as server:
-            reports.append(bench.tool.load(server, "hold", keys=bench.sizes.keys_held, value_bytes=VALUE))
-    filled = f"`-m 64`, {bench.sizes.keys_held:,} values of 8 KiB set"
+            reports.append(bench.tool.load(server, "hold", keys=keys, **options))
+    filled = f"`-m 64`, {keys:,} {what} set"
     memory = [report["server_rss_bytes"] / 2**20 for report in reports]
     return [
         Line(f"{filled}: items held", "more", [report["held"] for report in reports], raw=reports),
@@ -78,12 +85,52 @@ def hold(bench):
     ]
 
 
-def bursts(bench, name, keys, value_bytes=VALUE, **options):
+def hold(bench):
+    return hold_of(bench, "values of 8 KiB", bench.sizes.keys_held, value_bytes=VALUE)
+
+
+def hold_tokens(bench):
+    return hold_of(bench, "tokens of 13 KB", bench.sizes.tokens_held, values="tokens")
+
+
+def hold_mac(bench):
+    return hold_of(bench, "tokens of 13 KB, `MAC`,", bench.sizes.tokens_held, values="mac")
+
+
+def hold_encrypt(bench):
+    return hold_of(bench, "tokens of 13 KB, `ENCRYPT`,", bench.sizes.tokens_encrypted, values="encrypt")
+
+
+def hold_39k(bench):
+    what = "tokens with a catalogue of 39 KB"
+    return hold_of(bench, what, bench.sizes.tokens_large, values="tokens", catalogue_bytes=CATALOGUE)
+
+
+def catalogue_change(bench):
+    """Tokens held of a cloud whose catalogue has changed, in a server full of tokens with the old one."""
+    keys = bench.sizes.tokens_held
+    rounds = []
+    for program in bench.pair:
+        with program.running() as server:
+            clouds = [
+                bench.tool.load(server, "hold", keys=keys, values="tokens", seed=seed, catalogue=catalogue)
+                for seed, catalogue in ((1, 0), (2, 1))
+            ]
+            rounds.append(clouds)
+    held = [[report["held"] for report in clouds] for clouds in rounds]
+    filled = f"`-m 64`, {keys:,} tokens of 13 KB set, then {keys:,} with another catalogue"
+    return [
+        Line(f"{filled}: of these held", "more", [after for _, after in held], raw=rounds),
+        Line(f"{filled}: held, to before", "more", [after / before for before, after in held]),
+    ]
+
+
+def bursts(bench, name, keys, pair=None, memory_mb=64, **options):
     """Requests per second of the server's processor time, in paired bursts."""
     sizes = bench.sizes
-    options |= {"keys": keys, "value_bytes": value_bytes, "connections": 16}
+    options |= {"keys": keys, "connections": 16}
     with contextlib.ExitStack() as stack:
-        pair = [stack.enter_context(program.running()) for program in bench.pair]
+        pair = [stack.enter_context(program.running(memory_mb)) for program in pair or bench.pair]
         for server in pair:
             bench.tool.load(server, "fill", seconds=min(0.3, sizes.seconds), **options)
         rounds = [
@@ -100,19 +147,35 @@ def bursts(bench, name, keys, value_bytes=VALUE, **options):
 
 
 def get8k(bench):
-    return bursts(bench, "get of 8 KiB, 16 connections", bench.sizes.keys_hot)
+    return bursts(bench, "get of 8 KiB, 16 connections", bench.sizes.keys_hot, value_bytes=VALUE)
 
 
 def set8k(bench):
-    return bursts(bench, "set of 8 KiB, evicting at `-m 64`", bench.sizes.keys_held, get_percent=0)
+    name = "set of 8 KiB, evicting at `-m 64`"
+    return bursts(bench, name, bench.sizes.keys_held, value_bytes=VALUE, get_percent=0)
+
+
+def set_tokens(bench):
+    name = "set of tokens of 13 KB, evicting at `-m 64`"
+    return bursts(bench, name, bench.sizes.tokens_held, values="tokens", get_percent=0)
+
+
+def packed_hit(bench):
+    """What a hit pays for the packing: tokencached twice, first without it. There is room for all tokens as they are."""
+    packing = bench.pair[1]
+    plain = packing.with_flags("--no-packing")
+    if said := plain.refuses():
+        raise servers.LeftOut(f"{packing.label} does not take --no-packing ({said})")
+    name = f"get of {bench.sizes.tokens_hot:,} tokens of 13 KB, first with `--no-packing`, then packed"
+    return bursts(bench, name, bench.sizes.tokens_hot, (plain, packing), 128, values="tokens")
 
 
 def pipeline(bench):
-    return bursts(bench, "get of 100 B, 32 pipelined", bench.sizes.keys_hot, 100, pipeline=32)
+    return bursts(bench, "get of 100 B, 32 pipelined", bench.sizes.keys_hot, value_bytes=100, pipeline=32)
 
 
 def multiget(bench):
-    return bursts(bench, "get of 50 keys, 100 B each", bench.sizes.keys_hot, 100, multiget=50)
+    return bursts(bench, "get of 50 keys, 100 B each", bench.sizes.keys_hot, value_bytes=100, multiget=50)
 
 
 def syscalls(bench):
@@ -167,12 +230,19 @@ def idle_wakeups(bench):
 
 ALL = {
     "hold": hold,
+    "hold-tokens": hold_tokens,
+    "catalogue-change": catalogue_change,
+    "hold-mac": hold_mac,
+    "hold-encrypt": hold_encrypt,
+    "hold-39k": hold_39k,
     "get8k": get8k,
     "syscalls": syscalls,
     "instructions": instructions,
     "idle-memory": idle_memory,
     "idle-wakeups": idle_wakeups,
+    "packed-hit": packed_hit,
     "set8k": set8k,
+    "set-tokens": set_tokens,
     "pipeline": pipeline,
     "multiget": multiget,
 }

@@ -5,6 +5,7 @@ measurement fails; a run of the tool with a wrong value or an error reply is a f
 """
 
 import contextlib
+import copy
 import json
 import os
 import resource
@@ -63,6 +64,19 @@ class Server:
         self.label = " ".join(words[:2])
         # Its HTTP port is of no use here; memcached has none and would refuse the flag.
         self.extra = ["--http", "off"] if words[0] == "tokencached" else []
+
+    def with_flags(self, *flags):
+        """The same program, started with more flags."""
+        other = copy.copy(self)
+        other.extra = [*self.extra, *flags]
+        other.label = " ".join([self.label, *flags])
+        return other
+
+    def refuses(self):
+        """What the program says against its flags, or None if it takes them. For tokencached only."""
+        ran = subprocess.run([*self.command(free_port(), 64, 1024), "--print-config"], capture_output=True, text=True, timeout=20)
+        said = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
+        return said[-1] if ran.returncode != 0 else None
 
     def command(self, port, memory_mb, connections):
         flags = ["-l", "127.0.0.1", "-p", str(port), "-t", "1", "-m", str(memory_mb), "-c", str(connections)]

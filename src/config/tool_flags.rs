@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::tool::load::{self, parse_value_bytes};
+use crate::tool::load::{self, Values, parse_value_bytes, parse_values};
 use crate::tool::{Error, Target};
 
 /// Checks a configuration of tokencached, asks a server for its statistics, and
@@ -93,9 +93,22 @@ pub struct Load {
     /// Distinct keys, all equally likely
     #[arg(long, value_name = "K", default_value_t = 1000)]
     pub keys: u64,
-    /// Bytes of a value, or a range such as 5000-20000
-    #[arg(long, value_name = "BYTES", default_value = "8192", value_parser = value_bytes)]
-    pub value_bytes: RangeInclusive<usize>,
+    /// What the values are: random bytes; or what keystonemiddleware caches for as many distinct
+    /// project-scoped tokens, in plain JSON (tokens) or as memcache_security_strategy MAC (mac) and
+    /// ENCRYPT (encrypt) make it
+    #[arg(long, value_name = "random|tokens|mac|encrypt", default_value = "random", value_parser = values)]
+    pub values: Values,
+    /// With random values: bytes of each, or a range such as 5000-20000 (default: 8192)
+    #[arg(long, value_name = "BYTES", value_parser = value_bytes)]
+    pub value_bytes: Option<RangeInclusive<usize>>,
+    /// With tokens: which cloud's catalogue they carry. 0 is a recorded one of 12 KB; any other
+    /// number is a cloud with other endpoint ids, URLs and names throughout
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub catalogue: u64,
+    /// With tokens: add made-up services to the catalogue until it has at least so many bytes, or
+    /// leave out its last ones
+    #[arg(long, value_name = "BYTES")]
+    pub catalogue_bytes: Option<usize>,
     /// Percentage of gets; the rest are sets
     #[arg(long, value_name = "PERCENT", default_value_t = 100)]
     pub get_percent: u8,
@@ -143,7 +156,10 @@ impl Load {
             requests: self.requests,
             duration: self.seconds,
             keys: self.keys,
+            values: self.values,
             value_bytes: self.value_bytes.clone(),
+            catalogue: self.catalogue,
+            catalogue_bytes: self.catalogue_bytes,
             get_percent: self.get_percent,
             fill: self.fill,
             multiget: self.multiget,
@@ -162,6 +178,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|duration| !duration.is_zero())
         .ok_or_else(wrong)
+}
+
+fn values(text: &str) -> Result<Values, String> {
+    parse_values(text).map_err(|error| error.to_string())
 }
 
 fn value_bytes(text: &str) -> Result<RangeInclusive<usize>, String> {

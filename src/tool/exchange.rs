@@ -11,7 +11,7 @@
 //! the server is counted and ends only its own request.
 
 use super::wire::Connection;
-use super::workload::{Floor, KEY_BYTES, Ledger, Workload};
+use super::workload::{Floor, Ledger, Workload};
 use super::{Error, shown};
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -139,7 +139,7 @@ impl Exchange {
         shared.workload.push_key(key, &mut self.outbox);
         let (flags, exptime, bytes) = (shape.flags, shared.exptime_seconds, shape.bytes);
         write!(self.outbox, " {flags} {exptime} {bytes}\r\n").expect("a Vec takes all writes");
-        shared.workload.push_value(shape, version, &mut self.outbox);
+        shared.workload.push_value(key, version, &mut self.outbox);
         self.outbox.extend_from_slice(b"\r\n");
         self.requests.push(Request::Set(key));
         true
@@ -197,8 +197,9 @@ impl Exchange {
                 self.connection.consume(length);
                 return Ok(());
             }
-            let Some((header, at)) =
-                Header::parse(line).and_then(|header| Some((header, self.find(line, &asked)?)))
+            let key_bytes = shared.workload.key_bytes();
+            let Some((header, at)) = Header::parse(line, key_bytes)
+                .and_then(|header| Some((header, self.find(line, key_bytes, &asked)?)))
             else {
                 return Err(self.connection.garbled(length));
             };
@@ -209,11 +210,11 @@ impl Exchange {
     }
 
     /// Which of the keys asked for this line names.
-    fn find(&self, line: &[u8], asked: &Range<usize>) -> Option<usize> {
-        let named = line.get(6..6 + KEY_BYTES)?;
+    fn find(&self, line: &[u8], key_bytes: usize, asked: &Range<usize>) -> Option<usize> {
+        let named = line.get(6..6 + key_bytes)?;
         asked.clone().find(|at| {
             let text_at = self.asked[*at].text_at;
-            self.outbox[text_at..][..KEY_BYTES] == *named
+            self.outbox[text_at..][..key_bytes] == *named
         })
     }
 
@@ -251,10 +252,10 @@ struct Header {
 }
 
 impl Header {
-    fn parse(line: &[u8]) -> Option<Header> {
+    fn parse(line: &[u8], key_bytes: usize) -> Option<Header> {
         let numbers = line
             .strip_prefix(b"VALUE ")?
-            .get(KEY_BYTES..)?
+            .get(key_bytes..)?
             .strip_prefix(b" ")?
             .strip_suffix(b"\r\n")?;
         let (flags, bytes) = std::str::from_utf8(numbers).ok()?.split_once(' ')?;
@@ -273,12 +274,13 @@ fn is_error(line: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::tool::Target;
+    use crate::tool::pad::Pad;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     fn shared() -> Shared {
         Shared {
-            workload: Workload::new(1, 40..=40),
+            workload: Workload::Random(Pad::new(1, 40..=40)),
             ledger: RefCell::new(Ledger::new(10)),
             exptime_seconds: 0,
             answered: Cell::new(0),
@@ -291,7 +293,7 @@ mod tests {
         let mut out = b"VALUE ".to_vec();
         shared.workload.push_key(key, &mut out);
         write!(out, " {} {}\r\n", shape.flags, shape.bytes).unwrap();
-        shared.workload.push_value(shape, version, &mut out);
+        shared.workload.push_value(key, version, &mut out);
         out.extend_from_slice(b"\r\n");
         out
     }

@@ -13,12 +13,12 @@
 //! measured but the loop*, the fill and the opening of connections come before the first sample.
 
 pub use super::load_report::{Report, ServerUsage};
-pub use super::options::{Options, parse_value_bytes};
+pub use super::options::{Options, Values, parse_value_bytes, parse_values};
 
 use super::exchange::{Counts, Exchange, Shared};
 use super::process::Sample;
+use super::random::{Random, mix};
 use super::wire::Connection;
-use super::workload::mix;
 use super::{Error, Target};
 use hdrhistogram::Histogram;
 use std::cell::{Cell, RefCell};
@@ -126,7 +126,7 @@ async fn drive_all(
     let tasks = async {
         let mut tasks = JoinSet::new();
         for (number, exchange) in exchanges.into_iter().enumerate() {
-            let random = Random(mix(plan.options.seed ^ mix(!(number as u64))));
+            let random = Random::new(mix(plan.options.seed ^ mix(!(number as u64))));
             let (shared, plan) = (Rc::clone(shared), Rc::clone(plan));
             tasks.spawn_local(drive(exchange, shared, plan, random));
         }
@@ -225,16 +225,6 @@ async fn stalled(shared: &Shared) {
     }
 }
 
-/// A sequence of numbers, given by its start (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        ((u128::from(mix(self.0)) * u128::from(bound)) >> 64) as u64
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,19 +247,6 @@ mod tests {
             [4, 4, 2, 0]
         );
         assert_eq!(plan.deadline, None);
-    }
-
-    #[test]
-    fn random_numbers_stay_below_their_bound_and_repeat() {
-        let mut one = Random(9);
-        let drawn: Vec<_> = (0..1000).map(|_| one.below(10)).collect();
-        let mut two = Random(9);
-        assert!(
-            drawn
-                .iter()
-                .all(|number| *number < 10 && *number == two.below(10))
-        );
-        assert!((0..10).all(|number| drawn.contains(&number)));
     }
 
     #[test]

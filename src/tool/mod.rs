@@ -8,8 +8,9 @@
 //! - [`stats`] asks a server for its statistics.
 //! - [`load`] drives a server with a closed loop and says what a request costs it; [`hold`] says
 //!   how many items it keeps; [`idle`] says what a silent connection costs. They share [`workload`]
-//!   (keys and values), [`exchange`] (requests out, replies in, every byte checked), [`wire`]
-//!   (sockets) and [`process`] (what the kernel knows about the server).
+//!   (keys and values, which come from [`keys`] and [`pad`] or [`tokens`]), [`exchange`] (requests
+//!   out, replies in, every byte checked), [`wire`] (sockets) and [`process`] (what the kernel knows
+//!   about the server).
 //!
 //! Nothing here knows tokencached's inside: the tool speaks the classic text protocol, so that
 //! every figure can be taken from memcached as well. Keys and values are made up; no token of a
@@ -18,12 +19,16 @@
 pub mod exchange;
 pub mod hold;
 pub mod idle;
+pub mod keys;
 pub mod load;
 pub mod load_report;
 pub mod options;
+pub mod pad;
 pub mod process;
+pub mod random;
 pub mod report;
 pub mod stats;
+pub mod tokens;
 pub mod wire;
 pub mod workload;
 

@@ -9,8 +9,10 @@
 //! batch whose replies could fill the sockets before its requests are through is refused.
 
 use super::exchange::Shared;
+use super::pad::{HEAD_BYTES, Pad};
 use super::process::listening_at;
-use super::workload::{HEAD_BYTES, Ledger, Workload};
+use super::tokens::{Form, Tokens};
+use super::workload::{Ledger, Workload};
 use super::{Error, Target};
 use std::cell::{Cell, RefCell};
 use std::ops::RangeInclusive;
@@ -22,6 +24,21 @@ const BATCH_KEYS_MAX: usize = 1000;
 
 /// Bytes of values in a batch that mixes gets and sets; the same reason.
 const MIXED_BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a value when nothing else is said.
+const VALUE_BYTES: RangeInclusive<usize> = 8192..=8192;
+
+/// Bytes that a catalogue may be asked to have; a memcached takes no item over 1 MiB by default.
+const CATALOGUE_BYTES_MAX: usize = 1_000_000;
+
+/// What values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// Random bytes.
+    Random,
+    /// What keystonemiddleware caches.
+    Tokens(Form),
+}
 
 /// What to do to which server.
 #[derive(Debug, Clone)]
@@ -37,9 +54,15 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Distinct keys, all equally likely; at least 1. The tool keeps 12 bytes for each.
     pub keys: u64,
-    /// Bytes of a value, evenly spread; see [`parse_value_bytes`]. At least 16, for the version
-    /// within the value.
-    pub value_bytes: RangeInclusive<usize>,
+    /// What values are.
+    pub values: Values,
+    /// Bytes of a random value, evenly spread; see [`parse_value_bytes`]. At least 16, for the
+    /// version within the value; when `None`, 8 KiB. Tokens are as long as they are.
+    pub value_bytes: Option<RangeInclusive<usize>>,
+    /// Which cloud's catalogue tokens have; 0 is the recorded one, any other is made up.
+    pub catalogue: u64,
+    /// What length the catalogue is brought to by whole services; when `None`, it is left as it is.
+    pub catalogue_bytes: Option<usize>,
     /// Percentage of gets; the rest are sets.
     pub get_percent: u8,
     /// Set every key once, in order, before measuring.
@@ -66,7 +89,10 @@ impl Options {
             requests: None,
             duration: None,
             keys: 1000,
-            value_bytes: 8192..=8192,
+            values: Values::Random,
+            value_bytes: None,
+            catalogue: 0,
+            catalogue_bytes: None,
             get_percent: 100,
             fill: false,
             multiget: 1,
@@ -79,9 +105,16 @@ impl Options {
 
     /// Refuses options that cannot be carried out.
     pub(super) fn check(&self) -> Result<(), Error> {
+        match self.wrong_requests().or_else(|| self.wrong_values()) {
+            Some(wrong) => Err(Error::Options(wrong)),
+            None => Ok(()),
+        }
+    }
+
+    fn wrong_requests(&self) -> Option<String> {
         let least = [self.connections, self.multiget, self.pipeline];
         let keys_in_batch = self.multiget.saturating_mul(self.pipeline);
-        let batch_bytes = self.pipeline.saturating_mul(*self.value_bytes.end());
+        let batch_bytes = self.pipeline.saturating_mul(self.value_bytes_at_most());
         let mixed = !matches!(self.get_percent, 0 | 100);
         let wrong = if least.contains(&0) || self.keys == 0 {
             "connections, keys, multiget and pipeline must be at least 1".to_owned()
@@ -89,8 +122,6 @@ impl Options {
             format!("at most {} keys", u32::MAX)
         } else if self.get_percent > 100 {
             "the percentage of gets must be at most 100".to_owned()
-        } else if *self.value_bytes.start() < HEAD_BYTES || self.value_bytes.is_empty() {
-            format!("values must have at least {HEAD_BYTES} bytes, which hold their version")
         } else if keys_in_batch > BATCH_KEYS_MAX {
             format!("pipeline times multiget must be at most {BATCH_KEYS_MAX}")
         } else if mixed && batch_bytes > MIXED_BATCH_BYTES_MAX {
@@ -98,14 +129,55 @@ impl Options {
                 "with gets and sets mixed, pipeline times value bytes must be at most {MIXED_BATCH_BYTES_MAX}"
             )
         } else {
-            return Ok(());
+            return None;
         };
-        Err(Error::Options(wrong))
+        Some(wrong)
+    }
+
+    fn wrong_values(&self) -> Option<String> {
+        let too_long = |bytes: &usize| *bytes > CATALOGUE_BYTES_MAX;
+        let too_short =
+            |bytes: &RangeInclusive<usize>| *bytes.start() < HEAD_BYTES || bytes.is_empty();
+        let of_tokens = matches!(self.values, Values::Tokens(_));
+        let wrong = if of_tokens && self.value_bytes.is_some() {
+            "tokens are as long as their catalogue makes them: give catalogue bytes instead of value bytes".to_owned()
+        } else if !of_tokens && (self.catalogue != 0 || self.catalogue_bytes.is_some()) {
+            "only tokens have a catalogue: ask for values that are tokens, mac or encrypt as well"
+                .to_owned()
+        } else if self.value_bytes.as_ref().is_some_and(too_short) {
+            format!("values must have at least {HEAD_BYTES} bytes, which hold their version")
+        } else if self.catalogue_bytes.as_ref().is_some_and(too_long) {
+            format!("a catalogue must have at most {CATALOGUE_BYTES_MAX} bytes")
+        } else {
+            return None;
+        };
+        Some(wrong)
+    }
+
+    fn value_bytes_at_most(&self) -> usize {
+        match self.values {
+            Values::Random => *self.random_bytes().end(),
+            Values::Tokens(form) => form.value_bytes_at_most(self.catalogue_bytes),
+        }
+    }
+
+    fn random_bytes(&self) -> RangeInclusive<usize> {
+        self.value_bytes.clone().unwrap_or(VALUE_BYTES)
+    }
+
+    fn workload(&self) -> Workload {
+        match self.values {
+            Values::Random => Workload::Random(Pad::new(self.seed, self.random_bytes())),
+            Values::Tokens(form) => {
+                let (catalogue, bytes) = (self.catalogue, self.catalogue_bytes);
+                Workload::Tokens(Tokens::new(form, catalogue, bytes, self.seed))
+            }
+        }
     }
 
     pub(super) fn shared(&self) -> Shared {
         Shared {
-            workload: Workload::new(self.seed, self.value_bytes.clone()),
+            workload: self.workload(),
             ledger: RefCell::new(Ledger::new(self.keys)),
             exptime_seconds: self.exptime_seconds,
             answered: Cell::new(0),
@@ -134,6 +206,20 @@ pub fn parse_value_bytes(text: &str) -> Result<RangeInclusive<usize>, Error> {
     }
 }
 
+/// Reads what values are: `random`, `tokens`, `mac` or `encrypt`.
+///
+/// # Errors
+/// [`Error::Options`] for anything else.
+pub fn parse_values(text: &str) -> Result<Values, Error> {
+    match text.parse() {
+        Ok(form) => Ok(Values::Tokens(form)),
+        Err(()) if text == "random" => Ok(Values::Random),
+        Err(()) => Err(Error::Options(format!(
+            "{text:?} is no kind of values: give random, tokens, mac or encrypt"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,20 +238,58 @@ mod tests {
     }
 
     #[test]
+    fn values_are_random_or_tokens_in_one_of_three_forms() {
+        assert_eq!(parse_values("random").unwrap(), Values::Random);
+        let forms = [
+            ("tokens", Form::Plain),
+            ("mac", Form::Mac),
+            ("encrypt", Form::Encrypt),
+        ];
+        for (name, form) in forms {
+            assert_eq!(parse_values(name).unwrap(), Values::Tokens(form));
+        }
+        for wrong in ["", "MAC", "token"] {
+            assert!(parse_values(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn options_that_cannot_be_carried_out_are_refused() {
-        assert!(options().check().is_ok());
-        let wrong: [fn(&mut Options); 6] = [
+        let tokens = |options: &mut Options| options.values = Values::Tokens(Form::Mac);
+        for right in [|_: &mut Options| {}, tokens] {
+            let mut changed = options();
+            right(&mut changed);
+            assert!(changed.check().is_ok());
+        }
+        let wrong: [fn(&mut Options); 11] = [
             |options| options.connections = 0,
             |options| options.keys = 0,
             |options| options.get_percent = 101,
-            |options| options.value_bytes = 1..=100,
+            |options| options.value_bytes = Some(1..=100),
             |options| (options.pipeline, options.multiget) = (101, 10),
             |options| (options.pipeline, options.get_percent) = (999, 50),
+            |options| {
+                options.values = Values::Tokens(Form::Plain);
+                (options.pipeline, options.get_percent) = (100, 50);
+            },
+            |options| {
+                options.values = Values::Tokens(Form::Plain);
+                options.value_bytes = Some(8192..=8192);
+            },
+            |options| {
+                options.values = Values::Tokens(Form::Plain);
+                options.catalogue_bytes = Some(2_000_000);
+            },
+            |options| options.catalogue_bytes = Some(12_000),
+            |options| options.catalogue = 1,
         ];
         for change in wrong {
             let mut changed = options();
             change(&mut changed);
-            assert!(matches!(changed.check(), Err(Error::Options(_))));
+            let Err(Error::Options(why)) = changed.check() else {
+                panic!("not refused: {changed:?}");
+            };
+            assert!(!why.contains('\n'));
         }
     }
 }
