@@ -239,6 +239,7 @@ fn toml_says_what_the_command_line_says() {
         max_item_size = 0x400
         disable_evictions = true
         disable_cas = false
+        no_packing = true
         verbose = 2
         http = 'off'
         prefix_delimiter = '#'
@@ -251,6 +252,7 @@ fn toml_says_what_the_command_line_says() {
     assert_eq!(config.server.unix.as_ref().unwrap().mode, 0o770);
     assert_eq!(config.store.memory_limit_bytes, 1 << 30);
     assert_eq!(config.store.item_bytes_max, 1024);
+    assert!(!config.engine.packing && config.engine.cas);
     assert!(!config.store.evict && config.engine.cas && config.server.http.is_none());
     assert_eq!(
         (config.verbosity, config.engine.detail_prefix_delimiter),

@@ -402,9 +402,12 @@ fn a_ninth_catalogue_waits_for_a_dictionary_that_is_out_of_use() {
         "{packed} bytes: it has its own by now"
     );
     assert!(server.stat("dictionaries") <= 8);
-    let gone = server.stat("evictions");
-    // What needed one or two dictionaries, among it tokens of clouds that had none of their own.
-    assert!((1..=480).contains(&gone), "{gone} left");
+    // What needed the one dictionary that made room, among it tokens of clouds without one of their own.
+    assert!(server.stat("evictions") > 0);
+    let whole =
+        |&number: &usize| server.held(&clouds[number], &format!("cloud{number}"), 120) == 120;
+    let whole = (0..11).filter(whole).count();
+    assert!(whole >= 3, "of {whole} clouds nothing was lost");
 }
 
 #[test]

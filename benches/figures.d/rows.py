@@ -30,7 +30,7 @@ class Sizes:
     keys_hot: int = 1_000
     tokens_held: int = 130_000
     tokens_encrypted: int = 20_000
-    tokens_large: int = 120_000
+    tokens_large: int = 140_000
     tokens_hot: int = 4_000
     traced_requests: int = 50_000
     counted_requests: int = 20_000

@@ -69,6 +69,7 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
             .map_or(UNIX_MASK_DEFAULT, |mask| mask.value),
         verbosity,
         cas,
+        packing,
         flush_allowed,
         shutdown_allowed,
         dump_allowed,

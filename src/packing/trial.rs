@@ -5,7 +5,7 @@
 //! rule of what a catalogue is or when it has changed; it is taken when it has shown what it saves.
 //!
 //! It is taken at once when two tokens come out at half the size or less: they belong to a catalogue
-//! that no dictionary knows. Else after [`TRIAL_VALUES`] tokens, if it would have saved a twentieth of
+//! that no dictionary knows. Else after [`TRIAL_VALUES`] tokens, if it would have saved a twelfth of
 //! all of them. Each trial that gains nothing doubles the number of tokens until the next one, up to
 //! [`PERIOD_MAX`]; a token that came out unusually large counts [`SURPRISE`] times, and is tried alone.
 //!
@@ -180,7 +180,9 @@ impl Trial {
 
     /// A dictionary that paid could not be taken: the next trial is far off.
     pub fn defer(&self) {
-        self.state.lock().period = PERIOD_MAX;
+        if let Some(mut state) = self.state.try_lock() {
+            state.period = PERIOD_MAX;
+        }
         self.deferred.store(true, Relaxed);
         self.countdown.store(PERIOD_DEFERRED, Relaxed);
     }
@@ -234,7 +236,7 @@ impl Candidate {
         if self.halved >= HALVED_VALUES {
             return Some(Verdict::OtherCatalogue);
         }
-        let better = self.bytes_with_it * 20 <= self.bytes_now * 19;
+        let better = self.bytes_with_it * 12 <= self.bytes_now * 11;
         let verdict = if better {
             Verdict::Better
         } else {

@@ -222,7 +222,8 @@ impl Drop for DictionaryHold<'_> {
 impl Store {
     /// Keeps a dictionary and opens it for new values; `memory_bytes` is what the caller's working
     /// copies take beside it. May let items leave for the room. `None` if [`DICTIONARIES_MAX`] are
-    /// alive, it is empty or too long, or no room can be made.
+    /// alive, it is empty or too long, all together would take more than a quarter of the memory limit,
+    /// or no room can be made.
     ///
     /// Copies the bytes under the heap lock: rare, some microseconds.
     pub fn add_dictionary(
@@ -237,6 +238,9 @@ impl Store {
         let charge = charge(bytes.len(), memory_bytes);
         let mut log = self.log.lock();
         let mut open = self.dictionaries.open.lock();
+        if self.dictionaries.bytes() + charge > self.limit_bytes.load(Relaxed) / 4 {
+            return None;
+        }
         let is_free = |slot: &Slot| slot.references.load(Acquire) == 0;
         let slot = self.dictionaries.slots.iter().position(is_free)?;
         let segments = charge.div_ceil(self.geometry.segment_bytes) as u32;
@@ -452,4 +456,64 @@ fn checksum(number: DictionaryNumber, bytes: &[u8]) -> u32 {
     checksum.update(&(bytes.len() as u64).to_le_bytes());
     checksum.update(bytes);
     checksum.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Options;
+
+    #[test]
+    fn numbers_of_a_slot_follow_one_another_and_begin_anew_after_the_last() {
+        for slot in 0..DICTIONARIES_MAX {
+            let mut number = DictionaryNumber::after(0, slot).unwrap();
+            let first = number;
+            for _ in 1..2_047 {
+                let next = DictionaryNumber::after(number.get(), slot).unwrap();
+                assert!(next > number && next.slot() == slot);
+                number = next;
+            }
+            assert_eq!(DictionaryNumber::after(number.get(), slot), Some(first));
+        }
+    }
+
+    #[test]
+    fn form_and_dictionary_are_told_apart() {
+        let number = DictionaryNumber::new(DictionaryNumber::MAX);
+        for form in 0..4 {
+            let packing = Packing::from_bits(Packing::new(form, number).bits());
+            assert_eq!((packing.form(), packing.dictionary()), (form, number));
+        }
+        assert_eq!(Packing::new(0, None), Packing::NONE);
+    }
+
+    #[test]
+    fn a_dictionary_that_nothing_needs_cannot_be_held_again() {
+        let store = Store::new(&Options::default()).unwrap();
+        let number = store.add_dictionary(b"bytes", 0, 100).unwrap();
+        let held = store.hold_dictionary(number).unwrap();
+        store.close_dictionary(number);
+        assert!(store.free_dictionaries().is_empty(), "it is held");
+        drop(held);
+        assert!(store.hold_dictionary(number).is_none());
+        assert!(store.hold_dictionary(number).is_none());
+        assert_eq!(store.free_dictionaries(), [number]);
+        let next = store.add_dictionary(b"others", 0, 100).unwrap();
+        assert_eq!(next.slot(), number.slot());
+        assert!(next != number && store.hold_dictionary(number).is_none());
+    }
+
+    #[test]
+    fn dictionaries_take_at_most_a_quarter_of_the_memory() {
+        let store = Store::new(&Options {
+            memory_limit_bytes: 8 << 20,
+            ..Options::default()
+        })
+        .unwrap();
+        let megabyte = || store.add_dictionary(&[7; 1_000], 1 << 20, 100);
+        assert!(megabyte().is_some());
+        assert!(megabyte().is_none());
+        assert!(store.add_dictionary(&[7; 1_000], 1 << 19, 100).is_some());
+        assert!(store.usage().dictionary_bytes <= 2 << 20);
+    }
 }

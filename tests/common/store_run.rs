@@ -183,9 +183,12 @@ impl Run {
                 assert!(self.dictionaries.len() <= DICTIONARIES_MAX);
             }
             None => {
+                let held: usize = self.dictionaries.values().map(Vec::len).sum();
+                // More than a quarter of the memory, or near it: whole pages count.
+                let much = (held + dictionary.len()) * 4 / 3 + (9 << 13) > 2 << 20;
                 let full = self.dictionaries.len() == DICTIONARIES_MAX;
-                let too_long = usize::from(bytes) * 3 > DICTIONARY_BYTES_MAX;
-                assert!(full || bytes == 0 || too_long || !self.options.evict);
+                let too_long = dictionary.len() > DICTIONARY_BYTES_MAX;
+                assert!(much || full || bytes == 0 || too_long || !self.options.evict);
             }
         }
     }
