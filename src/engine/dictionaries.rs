@@ -11,21 +11,24 @@
 
 use super::Engine;
 use crate::clock::Now;
-use crate::packing::Digest;
+use crate::packing::{Digest, Offer};
 
 impl Engine {
     /// Takes a dictionary into use, or, where there are as many as there may be, makes room for the
     /// next one that is found.
-    pub(super) fn adopt(&self, dictionary: &[u8], now: Now) {
-        let Some(digest) = Digest::new(dictionary) else {
+    pub(super) fn adopt(&self, offer: &Offer, now: Now) {
+        let Some(digest) = Digest::new(&offer.dictionary) else {
             return;
         };
-        let added = self
-            .store
-            .add_dictionary(dictionary, digest.memory_bytes(), now.seconds);
-        match added {
-            Some(number) => self.packing.add(number, digest, now.seconds),
-            None => self.packing.turn_down(now.seconds),
+        let added =
+            self.store
+                .add_dictionary(&offer.dictionary, digest.memory_bytes(), now.seconds);
+        let Some(number) = added else {
+            return self.packing.turn_down(now.seconds);
+        };
+        self.packing.add(number, digest, now.seconds);
+        if let Some(superseded) = offer.supersedes {
+            self.packing.supersede(superseded);
         }
     }
 
@@ -42,7 +45,7 @@ impl Engine {
     /// Lets dictionaries go that nothing needs, and items that need one which has to go.
     pub(super) fn let_dictionaries_go(&self, now: Now) {
         for spare in self.packing.spare_dictionaries(now.seconds) {
-            if !spare.open && self.store.dictionary_items(spare.number) > 0 {
+            if spare.leaves && self.store.dictionary_items(spare.number) > 0 {
                 self.store.evict_dictionary(spare.number, now.seconds);
             }
             if self.store.dictionary_items(spare.number) == 0 {

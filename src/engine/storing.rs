@@ -185,8 +185,8 @@ impl Engine {
             client_flags: put.client_flags,
         };
         let outcome = self.packing.pack(&value, now.seconds, room);
-        if let Some(dictionary) = outcome.dictionary {
-            self.adopt(&dictionary, now);
+        if let Some(offer) = outcome.offer {
+            self.adopt(&offer, now);
         }
         counters.pack_nanos.add(watch.nanos());
         let Some((how, bytes)) = outcome.packed else {

@@ -2,13 +2,13 @@
 //!
 //! Called by the engine with a value that is to be stored, under no lock, and with a packed one that
 //! was found. A project-scoped token has 13 KB, of which 12 KB are the catalogue that all tokens of a
-//! cloud share; packed with an earlier token as dictionary it has 450 bytes. What packs well is packed
-//! always: unpacking a token takes no longer than copying it from memory that no cache holds.
+//! cloud share; packed with earlier tokens as dictionary it has some 410 bytes. What packs well is packed
+//! always: unpacking a token takes hardly longer than copying it from memory that no cache holds.
 //!
 //! # How a value is packed
 //!
 //! 1. Base64 is undone where it can be done again exactly (`base64`): MAC and ENCRYPT values.
-//! 2. What then holds the JSON of a token is packed by zstd with a dictionary made from an earlier token
+//! 2. What then holds the JSON of a token is packed by zstd with a dictionary made from earlier ones
 //!    (`shelf`, `codec`); anything else by zstd alone, unless values of its class did not shrink (`class`).
 //! 3. If an eighth is saved by both, that is stored: length and checksum of the value (`head`), then the
 //!    frame, or the bytes that the base64 stood for. Else the value is stored as it came.
@@ -43,6 +43,7 @@ use shelf::{Dictionary, Shelf};
 use trial::{Observed, Trial};
 
 pub use shelf::{Digest, Spare};
+pub use trial::Offer;
 
 /// Values shorter than this are never packed.
 pub const VALUE_BYTES_MIN: usize = 256;
@@ -86,7 +87,7 @@ pub struct Outcome<'r> {
     /// How it is packed, and the bytes; `None` if it is to be stored as it came.
     pub packed: Option<(Packed, &'r [u8])>,
     /// A dictionary that would pay, for the store.
-    pub dictionary: Option<Vec<u8>>,
+    pub offer: Option<Offer>,
 }
 
 /// A packed value that could not be unpacked into what it was: it is damaged, or its dictionary is.
@@ -138,15 +139,15 @@ impl Packing {
         let content = if was_base64 { content } else { value.bytes };
         let json_at = value::token_json_at(content);
         let class = Class::of(content, was_base64, json_at.is_some(), value.client_flags);
-        let (frame, dictionary) = if self.classes.worth_trying(class) {
+        let (frame, offer) = if self.classes.worth_trying(class) {
             let frame = match json_at {
                 Some(_) => self.pack_token(content, now_seconds, packed, other),
                 None => pack_alone(content, packed),
             };
-            let dictionary = json_at.and_then(|at| self.observe(value, content, at, &frame));
+            let offer = json_at.and_then(|at| self.observe(value, content, at, &frame));
             let frame = frame.filter(|frame| saves(HEAD_BYTES + frame.bytes, content.len()));
             self.classes.note(class, frame.is_some());
-            (frame, dictionary)
+            (frame, offer)
         } else {
             (None, None)
         };
@@ -162,13 +163,13 @@ impl Packing {
         if how == Packed::NONE || !saves(packed.len(), value.bytes.len()) {
             return Outcome {
                 packed: None,
-                dictionary,
+                offer,
             };
         }
         Head::of(value.bytes).write(packed);
         Outcome {
             packed: Some((how, packed)),
-            dictionary,
+            offer,
         }
     }
 
@@ -228,13 +229,14 @@ impl Packing {
         content: &[u8],
         json_at: usize,
         frame: &Option<Frame>,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Offer> {
         let frame = frame.as_ref()?;
         self.trial.observe(&Observed {
             key: value.key,
             content,
             json_at,
             packed_bytes: frame.bytes,
+            dictionary: frame.dictionary,
             usual: frame.usual,
         })
     }
@@ -301,17 +303,22 @@ impl Packing {
         self.shelf.add(number, digest, now_seconds);
     }
 
-    /// The store could not take a dictionary. One that has packed nothing for a minute is closed, so
-    /// that its items leave and another one is taken later.
+    /// Packs nothing more with a dictionary whose place another one has taken.
+    pub fn supersede(&self, number: DictionaryNumber) {
+        self.shelf.supersede(number);
+    }
+
+    /// The store could not take a dictionary. One that has packed nothing for a minute has to go, and
+    /// the items that need it, so that another one is taken later.
     pub fn turn_down(&self, now_seconds: u32) {
         self.trial.defer();
         if let Some(unused) = self.shelf.unused_for(UNUSED_SECONDS, now_seconds) {
-            self.shelf.close(unused);
+            self.shelf.dismiss(unused);
         }
     }
 
-    /// The dictionaries that have packed nothing for a minute and may go once no item needs them, and
-    /// those that are closed and have to.
+    /// The dictionaries that may go once no item needs them, since they pack nothing for good or for a
+    /// minute, and those that have to.
     pub fn spare_dictionaries(&self, now_seconds: u32) -> Vec<Spare> {
         self.shelf.spare(UNUSED_SECONDS, now_seconds)
     }

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -49,8 +49,8 @@ pub struct Dictionary {
     pub number: DictionaryNumber,
     /// What packs and unpacks with it.
     pub digest: Digest,
-    /// Whether it packs new values; else it is kept for the items that need it.
-    open: AtomicBool,
+    /// What it is kept for, a [`Use`].
+    used_for: AtomicU8,
     /// The second in which it last packed one.
     used_at: AtomicU32,
     /// What values like the one it was made of are packed into, about; 0 before the first.
@@ -62,10 +62,18 @@ impl Dictionary {
         Dictionary {
             number,
             digest,
-            open: AtomicBool::new(true),
+            used_for: AtomicU8::new(Use::Packing as u8),
             used_at: AtomicU32::new(now_seconds),
             typical_bytes: AtomicU32::new(0),
         }
+    }
+
+    fn is_open(&self) -> bool {
+        self.used_for.load(Relaxed) == Use::Packing as u8
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.used_for.load(Relaxed) == Use::Leaving as u8
     }
 
     fn unused_seconds(&self, now_seconds: u32) -> u32 {
@@ -116,13 +124,25 @@ impl Dictionary {
     }
 }
 
+/// What a dictionary is kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Use {
+    /// It packs new values.
+    Packing,
+    /// A better one has taken its place: it is kept for the items that need it.
+    Reading,
+    /// It has to make room, and the items that need it leave.
+    Leaving,
+}
+
 /// A dictionary that packs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spare {
     /// Its number.
     pub number: DictionaryNumber,
-    /// Whether it would pack a value that suits it. Else it has to go.
-    pub open: bool,
+    /// Whether it has to go, and the items that need it; else it goes once none does.
+    pub leaves: bool,
 }
 
 type Slots = [Option<Arc<Dictionary>>; DICTIONARIES_MAX];
@@ -168,7 +188,7 @@ impl Shelf {
         let order = std::iter::once(last).chain((0..DICTIONARIES_MAX).filter(|&slot| slot != last));
         let open = |slot: usize| {
             let dictionary = slots[slot].as_deref();
-            dictionary.filter(|dictionary| dictionary.open.load(Relaxed))
+            dictionary.filter(|dictionary| dictionary.is_open())
         };
         choose(&mut order.filter_map(open))
     }
@@ -200,45 +220,52 @@ impl Shelf {
         });
     }
 
-    /// Ends a dictionary's use for new values.
-    pub fn close(&self, number: DictionaryNumber) {
+    /// Ends a dictionary's use for new values: a better one has taken its place.
+    pub fn supersede(&self, number: DictionaryNumber) {
+        self.keep_for(number, Use::Reading);
+    }
+
+    /// Has a dictionary make room: the items that need it leave.
+    pub fn dismiss(&self, number: DictionaryNumber) {
+        self.keep_for(number, Use::Leaving);
+    }
+
+    fn keep_for(&self, number: DictionaryNumber, used_for: Use) {
         self.with(number, |dictionary| {
             if let Some(dictionary) = dictionary {
-                dictionary.open.store(false, Relaxed);
+                dictionary.used_for.store(used_for as u8, Relaxed);
             }
         });
     }
 
-    /// The open dictionary that has packed nothing for the longest time, if that is `seconds` or more.
+    /// The dictionary that has packed nothing for the longest time, if that is `seconds` or more, and
+    /// it does not have to go already.
     pub fn unused_for(&self, seconds: u32, now_seconds: u32) -> Option<DictionaryNumber> {
         let slots = self.slots.load();
         slots
             .iter()
             .flatten()
-            .filter(|dictionary| dictionary.open.load(Relaxed))
+            .filter(|dictionary| !dictionary.is_leaving())
             .map(|dictionary| (dictionary.unused_seconds(now_seconds), dictionary.number))
             .max()
             .filter(|&(unused, _)| unused >= seconds)
             .map(|(_, number)| number)
     }
 
-    /// The dictionaries, but for the one that packed the last value, that are closed or have packed
-    /// nothing for so many seconds.
+    /// The dictionaries, but for the one that packed the last value, that pack nothing: for good, or
+    /// for so many seconds.
     pub fn spare(&self, seconds: u32, now_seconds: u32) -> Vec<Spare> {
         let last = self.last.load(Relaxed);
         let slots = self.slots.load();
-        let others = slots
-            .iter()
-            .flatten()
-            .filter(|other| other.number.slot() != last);
-        let spare = |dictionary: &Dictionary| Spare {
-            number: dictionary.number,
-            open: dictionary.open.load(Relaxed),
+        let is_spare = |dictionary: &&Arc<Dictionary>| {
+            let unused = dictionary.unused_seconds(now_seconds) >= seconds;
+            dictionary.number.slot() != last && (unused || !dictionary.is_open())
         };
-        others
-            .filter(|other| !spare(other).open || other.unused_seconds(now_seconds) >= seconds)
-            .map(|other| spare(other))
-            .collect()
+        let spare = |dictionary: &Arc<Dictionary>| Spare {
+            number: dictionary.number,
+            leaves: dictionary.is_leaving(),
+        };
+        slots.iter().flatten().filter(is_spare).map(spare).collect()
     }
 
     fn change(&self, change: impl FnOnce(&mut Slots)) {

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use parking_lot::Mutex;
 
 use super::codec::{self, Packer};
-use crate::store::DICTIONARY_BYTES_MAX;
+use crate::store::{DICTIONARIES_MAX, DICTIONARY_BYTES_MAX, DictionaryNumber};
 use crate::token::value;
 
 /// Tokens that a candidate is tried on.
@@ -58,8 +58,18 @@ pub struct Observed<'v> {
     pub json_at: usize,
     /// Bytes that it was packed into.
     pub packed_bytes: usize,
+    /// The dictionary that it was packed with.
+    pub dictionary: Option<DictionaryNumber>,
     /// Whether that is what is usual.
     pub usual: bool,
+}
+
+/// A dictionary that has shown to pay.
+pub struct Offer {
+    /// The dictionary.
+    pub dictionary: Vec<u8>,
+    /// The one whose place it takes, if it is of the same catalogue.
+    pub supersedes: Option<DictionaryNumber>,
 }
 
 /// The trial under way, or the wait for the next.
@@ -93,6 +103,8 @@ struct Candidate {
     halved: u32,
     bytes_now: usize,
     bytes_with_it: usize,
+    /// How many of the tokens each dictionary has packed, by slot, and its number.
+    packed_with: [(u32, Option<DictionaryNumber>); DICTIONARIES_MAX],
 }
 
 impl Default for Trial {
@@ -119,7 +131,7 @@ impl Trial {
     /// Notes a token; gives a dictionary that has shown to pay. One atomic addition for most tokens, for
     /// those of a trial some 6 microseconds more, for those that a candidate is made of some 20, and
     /// once a trial some 50 more.
-    pub fn observe(&self, token: &Observed<'_>) -> Option<Vec<u8>> {
+    pub fn observe(&self, token: &Observed<'_>) -> Option<Offer> {
         let counts = if token.usual || self.deferred.load(Relaxed) {
             1
         } else {
@@ -157,7 +169,10 @@ impl Trial {
         };
         self.countdown.store(*period, Relaxed);
         match std::mem::replace(phase, Phase::Waiting) {
-            Phase::Trying(tried) if verdict != Verdict::NoBetter => Some(tried.dictionary),
+            Phase::Trying(tried) if verdict != Verdict::NoBetter => Some(Offer {
+                supersedes: tried.superseded().filter(|_| verdict == Verdict::Better),
+                dictionary: tried.dictionary,
+            }),
             _ => None,
         }
     }
@@ -219,7 +234,14 @@ impl Candidate {
             halved: 0,
             bytes_now: 0,
             bytes_with_it: 0,
+            packed_with: Default::default(),
         })
+    }
+
+    /// The dictionary that packed most of the tokens of the trial.
+    fn superseded(&self) -> Option<DictionaryNumber> {
+        let most = self.packed_with.iter().max_by_key(|(count, _)| *count);
+        most.and_then(|&(_, number)| number)
     }
 
     /// Packs a token with it too. `None` while the trial goes on.
@@ -231,6 +253,10 @@ impl Candidate {
         let packed_bytes = codec::pack(token.content, Some(&self.packer), room)?;
         self.values += 1;
         self.halved += u32::from(packed_bytes * 2 <= token.packed_bytes);
+        if let Some(number) = token.dictionary {
+            let packed_with = &mut self.packed_with[number.slot()];
+            *packed_with = (packed_with.0 + 1, Some(number));
+        }
         self.bytes_now += token.packed_bytes;
         self.bytes_with_it += packed_bytes;
         if self.halved >= HALVED_VALUES {

@@ -6,8 +6,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Store;
-use super::dictionary::DICTIONARIES_MAX;
-use super::geometry::SegmentId;
+use super::geometry::{DICTIONARIES_MAX, SegmentId};
 use super::item::Life;
 use super::segment::Kind;
 use super::superblock::Superblock;

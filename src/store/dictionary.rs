@@ -9,7 +9,7 @@
 //!
 //! # Layout
 //!
-//! [`DICTIONARIES_MAX`] slots of one page and [`DICTIONARY_BYTES_MAX`] bytes each, sparse:
+//! [`DICTIONARIES_MAX`] slots of one page and [`DICTIONARY_BYTES_MAX`] bytes each, sparse (`geometry`):
 //!
 //! ```text
 //! word 0   number, 0 while the slot is free      word 2   checksum
@@ -25,93 +25,17 @@
 //! - the slot's bytes are written before its number, and not changed while it has one;
 //! - what dictionaries take, the engine's working copies included, counts against the memory limit.
 
-use std::num::NonZeroU16;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::heap::{Heap, SUPERBLOCK_BYTES};
+use super::geometry::{self, DICTIONARIES_MAX, DICTIONARY_BYTES_MAX};
+use super::heap::Heap;
 use super::item::Header;
+use super::packing::{DictionaryNumber, Packing};
 use super::segment::Kind;
 use super::{Cause, Store};
 
-/// Dictionaries alive at once.
-pub const DICTIONARIES_MAX: usize = 8;
-
-/// Longest dictionary.
-pub const DICTIONARY_BYTES_MAX: usize = 128 << 10;
-
 const PAGE_BYTES: u64 = 4096;
-const SLOT_BYTES: u64 = PAGE_BYTES + DICTIONARY_BYTES_MAX as u64;
-
-/// Bytes of the heap that are set aside for dictionaries; they take memory only where there are any.
-pub(super) const AREA_BYTES: u64 = DICTIONARIES_MAX as u64 * SLOT_BYTES;
-
-/// The name of a dictionary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DictionaryNumber(NonZeroU16);
-
-impl DictionaryNumber {
-    const MAX: u16 = (1 << 14) - 1;
-
-    /// The dictionary of this number; `None` for 0 and beyond 14 bits.
-    pub fn new(number: u16) -> Option<DictionaryNumber> {
-        let number = NonZeroU16::new(number).filter(|number| number.get() <= Self::MAX)?;
-        Some(DictionaryNumber(number))
-    }
-
-    /// The number.
-    pub fn get(self) -> u16 {
-        self.0.get()
-    }
-
-    /// Which of the [`DICTIONARIES_MAX`] places it has.
-    pub fn slot(self) -> usize {
-        usize::from(self.get()) % DICTIONARIES_MAX
-    }
-
-    /// The next number of the same slot.
-    fn after(last: u16, slot: usize) -> Option<DictionaryNumber> {
-        let step = DICTIONARIES_MAX as u16;
-        let next = (last / step + 1) * step + slot as u16;
-        DictionaryNumber::new(next).or_else(|| DictionaryNumber::new(step + slot as u16))
-    }
-}
-
-/// How a value is packed: a form, which the store passes on and does not understand, and the
-/// dictionary that is needed to read it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Packing(u16);
-
-impl Packing {
-    /// As it came.
-    pub const NONE: Packing = Packing(0);
-
-    /// A form from 1 to 3; 0 and no dictionary is [`Packing::NONE`].
-    pub fn new(form: u8, dictionary: Option<DictionaryNumber>) -> Packing {
-        debug_assert!(form <= 3, "a form has two bits");
-        let number = dictionary.map_or(0, DictionaryNumber::get);
-        Packing(number << 2 | u16::from(form & 3))
-    }
-
-    /// As it stands in an item's header.
-    pub(super) fn from_bits(bits: u16) -> Packing {
-        Packing(bits)
-    }
-
-    pub(super) fn bits(self) -> u16 {
-        self.0
-    }
-
-    /// The form.
-    pub fn form(self) -> u8 {
-        (self.0 & 3) as u8
-    }
-
-    /// The dictionary that it needs.
-    pub fn dictionary(self) -> Option<DictionaryNumber> {
-        DictionaryNumber::new(self.0 >> 2)
-    }
-}
 
 /// One slot's count, and what it is charged for.
 #[derive(Debug, Default)]
@@ -400,7 +324,7 @@ impl<'h> Entry<'h> {
     fn at(heap: &'h Heap, slot: usize) -> Entry<'h> {
         Entry {
             heap,
-            start: SUPERBLOCK_BYTES + slot as u64 * SLOT_BYTES,
+            start: geometry::dictionary_start(slot),
         }
     }
 
@@ -462,30 +386,6 @@ fn checksum(number: DictionaryNumber, bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
     use crate::store::Options;
-
-    #[test]
-    fn numbers_of_a_slot_follow_one_another_and_begin_anew_after_the_last() {
-        for slot in 0..DICTIONARIES_MAX {
-            let mut number = DictionaryNumber::after(0, slot).unwrap();
-            let first = number;
-            for _ in 1..2_047 {
-                let next = DictionaryNumber::after(number.get(), slot).unwrap();
-                assert!(next > number && next.slot() == slot);
-                number = next;
-            }
-            assert_eq!(DictionaryNumber::after(number.get(), slot), Some(first));
-        }
-    }
-
-    #[test]
-    fn form_and_dictionary_are_told_apart() {
-        let number = DictionaryNumber::new(DictionaryNumber::MAX);
-        for form in 0..4 {
-            let packing = Packing::from_bits(Packing::new(form, number).bits());
-            assert_eq!((packing.form(), packing.dictionary()), (form, number));
-        }
-        assert_eq!(Packing::new(0, None), Packing::NONE);
-    }
 
     #[test]
     fn a_dictionary_that_nothing_needs_cannot_be_held_again() {

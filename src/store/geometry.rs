@@ -3,11 +3,25 @@
 //! Pure arithmetic, used by everything that computes a place in the heap. What a segment begins with
 //! is in `segment`; that a heap which another process made is cut soundly, `superblock` checks.
 
-use super::dictionary;
 use super::heap::SUPERBLOCK_BYTES;
 
-/// Bytes in front of the first segment: the superblock and the dictionaries.
-const FRONT_BYTES: u64 = SUPERBLOCK_BYTES + dictionary::AREA_BYTES;
+/// Dictionaries alive at once.
+pub const DICTIONARIES_MAX: usize = 8;
+
+/// Longest dictionary.
+pub const DICTIONARY_BYTES_MAX: usize = 128 << 10;
+
+/// Room for a dictionary, behind a page that tells of it.
+const DICTIONARY_SLOT_BYTES: u64 = 4096 + DICTIONARY_BYTES_MAX as u64;
+
+/// Bytes in front of the first segment: the superblock and the dictionaries, which take memory only
+/// where there are any.
+const FRONT_BYTES: u64 = SUPERBLOCK_BYTES + DICTIONARIES_MAX as u64 * DICTIONARY_SLOT_BYTES;
+
+/// Where the slot of a dictionary begins.
+pub fn dictionary_start(slot: usize) -> u64 {
+    SUPERBLOCK_BYTES + slot as u64 * DICTIONARY_SLOT_BYTES
+}
 
 /// Bytes in front of a segment's first item.
 pub const SEGMENT_HEADER_BYTES: u64 = 64;

@@ -29,8 +29,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::dictionary::Packing;
 use super::heap::Heap;
+use super::packing::Packing;
 
 /// Bytes in front of the key.
 pub const HEADER_BYTES: usize = 44;

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering::Release;
 
-use super::dictionary::Packing;
 use super::geometry::SegmentId;
+use super::packing::Packing;
 use super::{Store, item};
 
 /// A found item: its value stays readable, and its segment unused by others, until this is dropped.

@@ -34,6 +34,7 @@ mod heap;
 mod index;
 mod item;
 mod item_ref;
+mod packing;
 mod put;
 mod recovery;
 mod segment;
@@ -57,11 +58,11 @@ use segment::{Log, Segments, State};
 use superblock::Superblock;
 
 pub use counts::{Cause, Counts};
-pub use dictionary::{
-    DICTIONARIES_MAX, DICTIONARY_BYTES_MAX, DictionaryHold, DictionaryNumber, Packing,
-};
+pub use dictionary::DictionaryHold;
+pub use geometry::{DICTIONARIES_MAX, DICTIONARY_BYTES_MAX};
 pub use item::{AT_ONCE, HEADER_BYTES, NEVER};
 pub use item_ref::ItemRef;
+pub use packing::{DictionaryNumber, Packing};
 pub use put::{Condition, Outcome, Put, Refusal};
 pub use recovery::Recovered;
 pub use upload::Upload;

@@ -10,8 +10,8 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::counts::Cause;
-use super::dictionary::Packing;
 use super::item::{self, Checksum, Header, Identity, Life, NEVER};
+use super::packing::Packing;
 use super::segment::{Chain, Lane};
 use super::{LockedShard, Miss, Store};
 

@@ -11,8 +11,8 @@
 
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
-use super::dictionary::Packing;
 use super::item::{Checksum, Header, Life, footprint};
+use super::packing::Packing;
 use super::put::{Outcome, Put, Refusal, Write};
 use super::segment::{Chain, Kind, Lane, Segments};
 use super::{Cause, Store};

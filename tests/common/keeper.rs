@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use tokencached::packing::{Damaged, Digest, Packing, Room, Value};
+use tokencached::packing::{Damaged, Digest, Offer, Packing, Room, Value};
 use tokencached::store::{self, DICTIONARIES_MAX, DictionaryNumber};
 
 /// What the store would hold: the value as it came, or packed.
@@ -46,21 +46,24 @@ impl Keeper {
                 bytes: value.bytes.to_vec(),
             },
         };
-        if let Some(dictionary) = outcome.dictionary {
-            self.take(dictionary);
+        if let Some(offer) = outcome.offer {
+            self.take(offer);
         }
         stored
     }
 
-    fn take(&self, dictionary: Vec<u8>) {
+    fn take(&self, offer: Offer) {
         let mut offered = self.offered.lock().unwrap();
         if offered.len() < DICTIONARIES_MAX {
-            let digest = Digest::new(&dictionary).unwrap();
+            let digest = Digest::new(&offer.dictionary).unwrap();
             self.packing.add(number(offered.len()), digest, 0);
+            if let Some(superseded) = offer.supersedes {
+                self.packing.supersede(superseded);
+            }
         } else {
             self.packing.turn_down(0);
         }
-        offered.push(dictionary);
+        offered.push(offer.dictionary);
     }
 
     /// Reads what is stored.
