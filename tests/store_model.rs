@@ -5,9 +5,14 @@
 #[path = "common/store_run.rs"]
 mod store_run;
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU16};
+
 use proptest::prelude::*;
 use store_run::{Kind, Run, START, Step, Ttl, options};
-use tokencached::store::{Cause, Condition, NEVER, Options, Outcome, Packing, Put, Refusal, Store};
+use tokencached::store::{
+    Cause, Condition, DictionaryNumber, NEVER, Options, Outcome, Packing, Put, Refusal, Store,
+};
 
 fn ttl() -> impl Strategy<Value = Ttl> {
     prop_oneof![
@@ -269,6 +274,87 @@ fn a_damaged_item_is_dropped_when_the_heap_is_taken_over() {
     let (taken, recovered) = Store::open(file.into(), &options(true), START).unwrap();
     assert_eq!((recovered.items, recovered.damaged), (1, 1));
     assert!(taken.get(b"damaged", START).is_err() && taken.get(b"sound", START).is_ok());
+}
+
+/// A packed value of 300 bytes, if its dictionary can still be held.
+fn put_packed(store: &Store, key: &str, number: DictionaryNumber) {
+    let Some(_held) = store.hold_dictionary(number) else {
+        return;
+    };
+    let put = Put {
+        key: key.as_bytes(),
+        value: &[&[number.get() as u8; 300]],
+        packing: Packing::new(2, Some(number)),
+        client_flags: 0,
+        expiry: Some(START + 50),
+        condition: Condition::Always,
+    };
+    store.put(&put, START).unwrap();
+}
+
+#[test]
+fn the_account_of_dictionaries_is_right_after_threads_have_used_them_while_they_came_and_went() {
+    let store = Store::new(&options(true)).unwrap();
+    let newest = AtomicU16::new(0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..3u64 {
+            let (store, newest, done) = (&store, &newest, &done);
+            scope.spawn(move || {
+                let mut state = thread + 1;
+                while !done.load(Relaxed) {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    let key = format!("tokens/{}", (state >> 33) % 20_000);
+                    let number = DictionaryNumber::new(newest.load(Relaxed));
+                    match (state >> 60, number) {
+                        (0..12, Some(number)) => put_packed(store, &key, number),
+                        (12, _) => drop(store.delete(key.as_bytes(), START)),
+                        _ => {
+                            if let Ok(found) = store.get(key.as_bytes(), START) {
+                                let number = found.packing().dictionary().unwrap();
+                                assert!(
+                                    found
+                                        .piece(0)
+                                        .iter()
+                                        .all(|&byte| byte == number.get() as u8)
+                                );
+                            }
+                        }
+                    }
+                }
+            });
+        }
+        let mut alive = Vec::new();
+        for round in 0..400u32 {
+            if let Some(number) = store.add_dictionary(&[round as u8; 5_000], 10_000, START) {
+                newest.store(number.get(), Relaxed);
+                alive.push(number);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            if alive.len() > 4 {
+                let oldest = alive.remove(0);
+                store.close_dictionary(oldest);
+                if round % 3 > 0 {
+                    store.evict_dictionary(oldest, START);
+                }
+            }
+            store.free_dictionaries();
+            store.housekeep(START);
+        }
+        done.store(true, Relaxed);
+        assert!(!alive.is_empty());
+    });
+    assert_eq!(store.audit().unwrap().damaged, 0);
+    for (number, _) in store.dictionaries() {
+        store.close_dictionary(number);
+        store.evict_dictionary(number, START);
+        assert_eq!(store.dictionary_items(number), 0);
+    }
+    store.free_dictionaries();
+    assert_eq!((store.dictionaries().len(), store.usage().items), (0, 0));
+    assert_eq!(store.usage().dictionary_bytes, 0);
 }
 
 #[test]
