@@ -13,18 +13,10 @@ use crate::store::{self, ItemRef};
 const TIMED: u64 = 16;
 
 /// A found item, pinned.
-#[derive(Debug)]
 pub struct Found<'e> {
     item: ItemRef<'e>,
-    packed: Option<Packed<'e>>,
-}
-
-/// What it takes to unpack a value.
-struct Packed<'e> {
     packing: &'e Packing,
     counters: &'e Counters,
-    /// Length of the value; 0 if it is damaged, so that unpacking it fails.
-    bytes: usize,
 }
 
 impl<'e> Found<'e> {
@@ -33,12 +25,11 @@ impl<'e> Found<'e> {
         packing: &'e Packing,
         counters: &'e Counters,
     ) -> Found<'e> {
-        let packed = (item.packing() != store::Packing::NONE).then(|| Packed {
+        Found {
+            item,
             packing,
             counters,
-            bytes: Packing::value_bytes(item.piece(0)).unwrap_or(0),
-        });
-        Found { item, packed }
+        }
     }
 
     /// Opaque to the server.
@@ -51,13 +42,17 @@ impl<'e> Found<'e> {
         self.item.cas_unique()
     }
 
-    fn unpack(&self, packed: &Packed<'_>, out: &mut Vec<u8>) -> Result<(), Unreadable> {
-        let counters = packed.counters;
+    /// What is stored of a packed value. It lies in one piece: one that would not is not stored packed.
+    fn stored(&self) -> &[u8] {
+        self.item.piece(0)
+    }
+
+    fn unpack(&self, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        let counters = self.counters;
         let timed = counters.values_unpacked.get().is_multiple_of(TIMED);
         let watch = timed.then(Stopwatch::start);
-        // A packed value lies in one piece: one that would not is not stored packed.
-        let stored = self.item.piece(0);
-        let done = packed.packing.unpack(self.item.packing(), stored, out);
+        let how = self.item.packing();
+        let done = self.packing.unpack(how, self.stored(), out);
         counters.values_unpacked.add(1);
         if let Some(watch) = watch {
             counters.unpack_nanos.add(watch.nanos() * TIMED);
@@ -67,21 +62,24 @@ impl<'e> Found<'e> {
 }
 
 impl Value for Found<'_> {
+    /// For a damaged value 0, so that reading it fails.
     fn len(&self) -> usize {
-        match &self.packed {
-            Some(packed) => packed.bytes,
-            None => self.item.len(),
+        if self.is_in_place() {
+            self.item.len()
+        } else {
+            Packing::value_bytes(self.stored()).unwrap_or(0)
         }
     }
 
     fn is_in_place(&self) -> bool {
-        self.packed.is_none()
+        self.item.packing() == store::Packing::NONE
     }
 
     fn piece(&self, offset: usize) -> &[u8] {
-        match &self.packed {
-            Some(_) => &[],
-            None => self.item.piece(offset),
+        if self.is_in_place() {
+            self.item.piece(offset)
+        } else {
+            &[]
         }
     }
 
@@ -90,18 +88,16 @@ impl Value for Found<'_> {
     }
 
     fn append_to(&self, out: &mut Vec<u8>) -> Result<(), Unreadable> {
-        match &self.packed {
-            Some(packed) => self.unpack(packed, out),
-            None => {
-                self.append_pieces(out);
-                Ok(())
-            }
+        if self.is_in_place() {
+            self.append_pieces(out);
+            return Ok(());
         }
+        self.unpack(out)
     }
 }
 
-impl std::fmt::Debug for Packed<'_> {
+impl std::fmt::Debug for Found<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Packed({} bytes)", self.bytes)
+        self.item.fmt(formatter)
     }
 }
