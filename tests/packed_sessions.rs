@@ -411,6 +411,30 @@ fn a_ninth_catalogue_waits_for_a_dictionary_that_is_out_of_use() {
 }
 
 #[test]
+fn dictionaries_go_until_they_take_a_quarter_of_a_limit_that_was_lowered() {
+    let server = Server::new(64, true);
+    for number in 0..6 {
+        let cloud = Cloud::new(&RECORDED, number);
+        // Tokens of 100 KB, the catalogue seven times over.
+        for token in 0..40 {
+            let json = cloud.token(token);
+            let catalogue = corpus::find(&json, b"\"catalog\": [").unwrap() + 12;
+            let last = b"\"ceilometer\"}";
+            let rest = corpus::find(&json, last).unwrap() + last.len();
+            let services = [&json[catalogue..rest], b", "].concat().repeat(7);
+            let json = [&json[..catalogue], &services, &json[catalogue..]].concat();
+            server.set(&format!("cloud{number}/{token}"), &json);
+        }
+    }
+    assert!(server.stat("dictionary_bytes") > 2 << 20);
+    assert_eq!(server.ask(b"cache_memlimit 8\r\n"), b"OK\r\n");
+    server.wait(8);
+    let bytes = server.stat("dictionary_bytes");
+    assert!(bytes <= 2 << 20, "{bytes} are left");
+    assert!(server.stat("dictionaries") >= 1);
+}
+
+#[test]
 fn a_store_that_does_not_evict_keeps_every_token_it_took() {
     let server = Server::new(8, false);
     let mut stored = 0;

@@ -907,7 +907,7 @@ fn a_new_dictionary_does_not_push_the_old_one_out() {
 }
 
 #[test]
-fn a_catalogue_seen_seldom_makes_one_dictionary() {
+fn a_catalogue_seen_seldom_has_its_dictionary_too() {
     let clouds: Vec<Cloud> = (0..2)
         .map(|catalogue| Cloud::new(&RECORDED, catalogue))
         .collect();
@@ -920,8 +920,9 @@ fn a_catalogue_seen_seldom_makes_one_dictionary() {
         let token = |number: usize| clouds[usize::from(number % one_in == seldom_at)].token(number);
         feed(&keeper, (0..2_000).map(token));
         let (dictionaries, bytes) = feed(&keeper, (2_000..12_000).map(token));
-        assert!(dictionaries <= 3, "one in {one_in}");
-        assert!(bytes < 620.0, "one in {one_in}: {bytes} bytes");
+        // Some of them in the place of others.
+        assert!(dictionaries <= 6, "one in {one_in}: {dictionaries}");
+        assert!(bytes < 520.0, "one in {one_in}: {bytes} bytes");
     }
 }
 

@@ -44,6 +44,10 @@ impl Engine {
 
     /// Lets dictionaries go that nothing needs, and items that need one which has to go.
     pub(super) fn let_dictionaries_go(&self, now: Now) {
+        let usage = self.store.usage();
+        if usage.dictionary_bytes > usage.limit_bytes / 4 {
+            self.packing.shed(now.seconds);
+        }
         for spare in self.packing.spare_dictionaries(now.seconds) {
             if spare.leaves && self.store.dictionary_items(spare.number) > 0 {
                 self.store.evict_dictionary(spare.number, now.seconds);

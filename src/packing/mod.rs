@@ -39,7 +39,7 @@ use crate::store::{DICTIONARIES_MAX, DictionaryNumber, Packing as Packed};
 use crate::token::value;
 use class::{Class, Classes};
 use head::{HEAD_BYTES, Head};
-use shelf::{Dictionary, Shelf};
+use shelf::{Catalogue, Dictionary, Shelf};
 use trial::{Observed, Trial};
 
 pub use shelf::{Digest, Spare};
@@ -117,6 +117,8 @@ struct Frame {
     dictionary: Option<DictionaryNumber>,
     /// Whether it is as long as those of other tokens.
     usual: bool,
+    /// Whether there is a dictionary of its catalogue.
+    is_known: bool,
 }
 
 thread_local! {
@@ -173,8 +175,9 @@ impl Packing {
         }
     }
 
-    /// Packs a token with the dictionary that suits it, without one where there is none. Now and then,
-    /// and while one is on trial, all are tried: one that suits may not be the best.
+    /// Packs a token with a dictionary of its catalogue; with the last one used, or none, where there is
+    /// none of it. Now and then, and while one is on trial, all that may do are tried: one that suits may
+    /// not be the best.
     fn pack_token(
         &self,
         content: &[u8],
@@ -184,10 +187,11 @@ impl Packing {
     ) -> Option<Frame> {
         let number = self.tokens.fetch_add(1, Relaxed);
         let thorough = self.trial.is_on() || number.is_multiple_of(THOROUGH_EVERY);
-        self.shelf.with_open(|dictionaries| {
+        let catalogue = Catalogue::of(content);
+        self.shelf.with_open(catalogue, |dictionaries, is_known| {
             let mut tried: SmallVec<[(usize, &Dictionary); DICTIONARIES_MAX]> = SmallVec::new();
             let mut least = usize::MAX;
-            for dictionary in dictionaries {
+            for &dictionary in dictionaries {
                 begin(other);
                 let packer = Some(&dictionary.digest.packer);
                 let Some(bytes) = codec::pack(content, packer, other) else {
@@ -199,7 +203,7 @@ impl Packing {
                     std::mem::swap(packed, other);
                 }
                 tried.push((bytes, dictionary));
-                if dictionary.suits(bytes) && !thorough {
+                if !thorough && (dictionary.suits(bytes) || !is_known) {
                     break;
                 }
             }
@@ -208,17 +212,16 @@ impl Packing {
             };
             let usual = best.expects(bytes);
             best.note_won(content.len(), bytes, now_seconds);
-            for (_, other) in tried
+            let others = tried
                 .iter()
-                .filter(|(_, other)| other.number != best.number)
-            {
-                other.note_lost(bytes);
-            }
+                .filter(|(_, other)| other.number != best.number);
+            others.for_each(|(_, other)| other.note_lost(bytes));
             self.shelf.prefer(best.number);
             Some(Frame {
                 bytes,
                 dictionary: Some(best.number),
                 usual,
+                is_known,
             })
         })
     }
@@ -238,6 +241,7 @@ impl Packing {
             packed_bytes: frame.bytes,
             dictionary: frame.dictionary,
             usual: frame.usual,
+            is_known: frame.is_known,
         })
     }
 
@@ -317,6 +321,14 @@ impl Packing {
         }
     }
 
+    /// Dictionaries take more than they may, since the limit has been lowered: the one that has packed
+    /// nothing for the longest time has to go, unless it packed the last value.
+    pub fn shed(&self, now_seconds: u32) {
+        if let Some(unused) = self.shelf.least_used(now_seconds) {
+            self.shelf.dismiss(unused);
+        }
+    }
+
     /// The dictionaries that may go once no item needs them, since they pack nothing for good or for a
     /// minute, and those that have to.
     pub fn spare_dictionaries(&self, now_seconds: u32) -> Vec<Spare> {
@@ -341,6 +353,7 @@ fn pack_alone(content: &[u8], packed: &mut Vec<u8>) -> Option<Frame> {
         bytes,
         dictionary: None,
         usual: false,
+        is_known: false,
     })
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Read on every request without a lock (a snapshot that is replaced as a whole, `arc_swap`); changed
 //! when a dictionary comes or goes. Where there are several, since a cloud may show its projects
-//! different catalogues, that which packed the last value is tried first, and the others only if it
-//! does badly.
+//! different catalogues, a token is packed with those of its own catalogue, that which packed the last
+//! value first.
 //!
 //! Invariant: a dictionary is found by its whole number, so a value that needs one which has gone is
 //! never read with another.
@@ -14,9 +14,11 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::codec::{Packer, Unpacker};
 use crate::store::{DICTIONARIES_MAX, DictionaryNumber};
+use crate::token::value;
 
 /// A dictionary made ready for use, and not known to the store yet.
 pub struct Digest {
@@ -25,6 +27,19 @@ pub struct Digest {
     /// For unpacking.
     pub unpacker: Unpacker,
     bytes: usize,
+    catalogue: Option<Catalogue>,
+}
+
+/// What a catalogue is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Catalogue(u32);
+
+impl Catalogue {
+    /// That of a token, or of a dictionary, which has one token's catalogue. Costs a search up to where
+    /// it begins.
+    pub fn of(content: &[u8]) -> Option<Catalogue> {
+        value::catalogue_begin(content).map(|begin| Catalogue(crc32fast::hash(begin)))
+    }
 }
 
 impl Digest {
@@ -34,6 +49,7 @@ impl Digest {
             packer: Packer::new(dictionary)?,
             unpacker: Unpacker::new(dictionary)?,
             bytes: dictionary.len(),
+            catalogue: Catalogue::of(dictionary),
         })
     }
 
@@ -107,9 +123,11 @@ impl Dictionary {
         let packed = packed_bytes as i64;
         let next = if typical == 0 {
             packed
+        } else if self.expects(packed_bytes) {
+            typical + (packed - typical) / 8
         } else {
-            // A value of another catalogue is far off, and says little of this one.
-            typical + (packed - typical).min(typical / 4) / 8
+            // A value of another catalogue says little of this one.
+            typical + 1
         };
         self.typical_bytes.store(next as u32, Relaxed);
     }
@@ -177,20 +195,27 @@ impl Shelf {
         read(found.filter(|dictionary| dictionary.number == number))
     }
 
-    /// Runs `choose` with the dictionaries that pack new values, the one that packed the last value
-    /// first.
+    /// Runs `choose` with the dictionaries that may pack a token of this catalogue: those of the same one,
+    /// or, where there are none, all; that which packed the last value first. Says whether they are of the
+    /// same one.
     pub fn with_open<R>(
         &self,
-        choose: impl FnOnce(&mut dyn Iterator<Item = &Dictionary>) -> R,
+        catalogue: Option<Catalogue>,
+        choose: impl FnOnce(&[&Dictionary], bool) -> R,
     ) -> R {
         let slots = self.slots.load();
         let last = self.last.load(Relaxed);
         let order = std::iter::once(last).chain((0..DICTIONARIES_MAX).filter(|&slot| slot != last));
-        let open = |slot: usize| {
-            let dictionary = slots[slot].as_deref();
-            dictionary.filter(|dictionary| dictionary.is_open())
-        };
-        choose(&mut order.filter_map(open))
+        let open = order
+            .filter_map(|slot| slots[slot].as_deref())
+            .filter(|dictionary| dictionary.is_open());
+        let mut open: SmallVec<[&Dictionary; DICTIONARIES_MAX]> = open.collect();
+        let is_same = |dictionary: &&Dictionary| dictionary.digest.catalogue == catalogue;
+        let is_known = open.iter().any(is_same);
+        if is_known {
+            open.retain(|dictionary| is_same(&&**dictionary));
+        }
+        choose(&open, is_known)
     }
 
     /// Makes a dictionary the one that is tried first.
@@ -241,15 +266,30 @@ impl Shelf {
     /// The dictionary that has packed nothing for the longest time, if that is `seconds` or more, and
     /// it does not have to go already.
     pub fn unused_for(&self, seconds: u32, now_seconds: u32) -> Option<DictionaryNumber> {
+        self.longest_unused(now_seconds, |_| true)
+            .filter(|&(unused, _)| unused >= seconds)
+            .map(|(_, number)| number)
+    }
+
+    /// The same whatever the time, but for the one that packed the last value.
+    pub fn least_used(&self, now_seconds: u32) -> Option<DictionaryNumber> {
+        let last = self.last.load(Relaxed);
+        self.longest_unused(now_seconds, |number| number.slot() != last)
+            .map(|(_, number)| number)
+    }
+
+    fn longest_unused(
+        &self,
+        now_seconds: u32,
+        may_go: impl Fn(DictionaryNumber) -> bool,
+    ) -> Option<(u32, DictionaryNumber)> {
         let slots = self.slots.load();
         slots
             .iter()
             .flatten()
-            .filter(|dictionary| !dictionary.is_leaving())
+            .filter(|dictionary| !dictionary.is_leaving() && may_go(dictionary.number))
             .map(|dictionary| (dictionary.unused_seconds(now_seconds), dictionary.number))
             .max()
-            .filter(|&(unused, _)| unused >= seconds)
-            .map(|(_, number)| number)
     }
 
     /// The dictionaries, but for the one that packed the last value, that pack nothing: for good, or

@@ -1,16 +1,16 @@
 //! Whether another dictionary would pay: values that come in are packed with one on trial too.
 //!
-//! Called for each token that was packed. Now and then one becomes the *candidate*: the tokens after it
-//! are packed with it as dictionary as well, and the sums are compared. So a new dictionary needs no
+//! Called for each token that was packed. Now and then one becomes the *candidate*: the tokens of its
+//! catalogue after it are packed with it as dictionary as well, and the sums are compared. So a new dictionary needs no
 //! rule of what a catalogue is or when it has changed; it is taken when it has shown what it saves.
 //!
-//! It is taken at once when two tokens come out at half the size or less: they belong to a catalogue
-//! that no dictionary knows. Else after [`TRIAL_VALUES`] tokens, if it would have saved a twelfth of
+//! It is taken at once when two tokens of a catalogue that no dictionary knows come out at half the size
+//! or less. Else after [`TRIAL_VALUES`] tokens, if it would have saved a twelfth of
 //! all of them. Each trial that gains nothing doubles the number of tokens until the next one, up to
-//! [`PERIOD_MAX`]; a token that came out unusually large counts [`SURPRISE`] times, and is tried alone.
+//! [`PERIOD_MAX`]; a token that came out unusually large counts [`SURPRISE`] times, and is tried at once.
 //!
-//! A candidate that is not in such haste has the *heads* of the [`HEADS`] tokens before it in front:
-//! what they have before their catalogue. A token tells of its own user, project and roles only, and what
+//! A candidate has the *heads* of [`HEADS`] tokens in front, what they have before their catalogue: those
+//! before it, or, if it is in haste, those that were gathered last. A token tells of its own user, project and roles only, and what
 //! the dictionary does not know of another's costs up to 100 bytes: with 16 heads the recorded tokens
 //! come out at 392 bytes on the average, without any at 483, and at much the same size whichever token
 //! the dictionary happens to be made of.
@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use parking_lot::Mutex;
 
 use super::codec::{self, Packer};
+use super::shelf::Catalogue;
 use crate::store::{DICTIONARIES_MAX, DICTIONARY_BYTES_MAX, DictionaryNumber};
 use crate::token::value;
 
@@ -35,7 +36,13 @@ const TRIAL_VALUES: u32 = 32;
 /// Tokens whose heads stand in front of a candidate.
 const HEADS: usize = 16;
 
-/// Tokens that come out at half the size before a candidate is taken without further trial.
+/// Tokens after which a trial ends, however few were of the candidate's catalogue.
+const TRIAL_TOKENS_MAX: u32 = 1024;
+
+/// Tokens of other catalogues that no dictionary knows, after which one of them is tried instead.
+const URGENT_TOKENS: u32 = 16;
+
+/// Tokens of an unknown catalogue that come out at half the size before a candidate is taken without further trial.
 const HALVED_VALUES: u32 = 2;
 
 /// Tokens from one trial to the next, at the least and at the most.
@@ -62,6 +69,15 @@ pub struct Observed<'v> {
     pub dictionary: Option<DictionaryNumber>,
     /// Whether that is what is usual.
     pub usual: bool,
+    /// Whether there is a dictionary of its catalogue.
+    pub is_known: bool,
+}
+
+impl Observed<'_> {
+    /// Whether it wants for a dictionary of its catalogue.
+    fn is_urgent(&self) -> bool {
+        !self.usual && !self.is_known
+    }
 }
 
 /// A dictionary that has shown to pay.
@@ -85,6 +101,8 @@ pub struct Trial {
 struct State {
     period: i64,
     phase: Phase,
+    /// Those of the last candidate that was not in haste.
+    heads: Vec<u8>,
     room: Vec<u8>,
 }
 
@@ -97,8 +115,13 @@ enum Phase {
 
 struct Candidate {
     key: Box<[u8]>,
+    catalogue: Option<Catalogue>,
     dictionary: Vec<u8>,
     packer: Packer,
+    /// Tokens that have come since, those of other catalogues that no dictionary knows, those that it was
+    /// tried on, and those of these that it halved.
+    seen: u32,
+    urgent: u32,
     values: u32,
     halved: u32,
     bytes_now: usize,
@@ -116,6 +139,7 @@ impl Default for Trial {
             state: Mutex::new(State {
                 period: PERIOD_MIN,
                 phase: Phase::Waiting,
+                heads: Vec::new(),
                 room: Vec::new(),
             }),
         }
@@ -144,23 +168,40 @@ impl Trial {
         let State {
             period,
             phase,
+            heads: last_heads,
             room,
         } = &mut *state;
+        if let Phase::Trying(candidate) = phase
+            && candidate.is_outdone_by(token)
+        {
+            *phase = Phase::Waiting;
+        }
         let verdict = match phase {
             Phase::Waiting if token.usual => {
                 *phase = Phase::Gathering(Vec::new(), 0);
                 return None;
             }
-            Phase::Gathering(heads, count) if *count < HEADS => {
+            Phase::Gathering(heads, count) if *count < HEADS && !token.is_urgent() => {
                 add_head(token, heads);
                 *count += 1;
                 return None;
             }
+            Phase::Trying(candidate) => candidate.compare(token, room)?,
             Phase::Waiting | Phase::Gathering(..) => {
-                self.begin(token, phase, *period);
+                if let Phase::Gathering(heads, HEADS) = phase {
+                    *last_heads = std::mem::take(heads);
+                }
+                match Candidate::new(token, last_heads.clone()) {
+                    Some(candidate) => *phase = Phase::Trying(candidate),
+                    None => {
+                        *phase = Phase::Waiting;
+                        self.countdown.store(*period, Relaxed);
+                    }
+                }
+                self.on.store(matches!(phase, Phase::Trying(_)), Relaxed);
+                self.deferred.store(false, Relaxed);
                 return None;
             }
-            Phase::Trying(candidate) => candidate.compare(token, room)?,
         };
         self.on.store(false, Relaxed);
         *period = match verdict {
@@ -174,22 +215,6 @@ impl Trial {
                 dictionary: tried.dictionary,
             }),
             _ => None,
-        }
-    }
-
-    /// Begins a trial with a token as candidate, behind the heads that were gathered.
-    fn begin(&self, token: &Observed<'_>, phase: &mut Phase, period: i64) {
-        let heads = match std::mem::replace(phase, Phase::Waiting) {
-            Phase::Gathering(heads, _) => heads,
-            _ => Vec::new(),
-        };
-        self.deferred.store(false, Relaxed);
-        match Candidate::new(token, heads) {
-            Some(candidate) => {
-                self.on.store(true, Relaxed);
-                *phase = Phase::Trying(candidate);
-            }
-            None => self.countdown.store(period, Relaxed),
         }
     }
 
@@ -228,8 +253,11 @@ impl Candidate {
         dictionary.drain(..excess);
         Some(Candidate {
             key: token.key.into(),
+            catalogue: Catalogue::of(&json),
             packer: Packer::new(&dictionary)?,
             dictionary,
+            seen: 0,
+            urgent: 0,
             values: 0,
             halved: 0,
             bytes_now: 0,
@@ -238,7 +266,15 @@ impl Candidate {
         })
     }
 
-    /// The dictionary that packed most of the tokens of the trial.
+    /// Whether a token is one too many of other catalogues that wait for a dictionary.
+    fn is_outdone_by(&mut self, token: &Observed<'_>) -> bool {
+        if token.is_urgent() && Catalogue::of(token.content) != self.catalogue {
+            self.urgent += 1;
+        }
+        self.urgent >= URGENT_TOKENS
+    }
+
+    /// The dictionary of the same catalogue that packed most of the tokens of the trial.
     fn superseded(&self) -> Option<DictionaryNumber> {
         let most = self.packed_with.iter().max_by_key(|(count, _)| *count);
         most.and_then(|&(_, number)| number)
@@ -246,14 +282,16 @@ impl Candidate {
 
     /// Packs a token with it too. `None` while the trial goes on.
     fn compare(&mut self, token: &Observed<'_>, room: &mut Vec<u8>) -> Option<Verdict> {
-        if token.key == &*self.key {
-            return None;
+        self.seen += 1;
+        if Catalogue::of(token.content) != self.catalogue || token.key == &*self.key {
+            return (self.seen >= TRIAL_TOKENS_MAX).then_some(Verdict::NoBetter);
         }
         room.clear();
         let packed_bytes = codec::pack(token.content, Some(&self.packer), room)?;
         self.values += 1;
-        self.halved += u32::from(packed_bytes * 2 <= token.packed_bytes);
-        if let Some(number) = token.dictionary {
+        let halved = !token.is_known && packed_bytes * 2 <= token.packed_bytes;
+        self.halved += u32::from(halved);
+        if let Some(number) = token.dictionary.filter(|_| token.is_known) {
             let packed_with = &mut self.packed_with[number.slot()];
             *packed_with = (packed_with.0 + 1, Some(number));
         }

@@ -79,6 +79,18 @@ fn bearer_token(json: &[u8]) -> Option<Cow<'_, [u8]>> {
     bearer
 }
 
+/// How a token's catalogue begins: what tells one catalogue from another, since it has the id of the
+/// first endpoint. `None` for a token without one.
+pub fn catalogue_begin(json: &[u8]) -> Option<&[u8]> {
+    const BYTES: usize = 64;
+    let name = b"\"catalog\"";
+    let rest = &json[memmem::find(json, name)? + name.len()..];
+    let begin = &rest[..rest.len().min(BYTES)];
+    // Behind an empty catalogue stands what is the token's own.
+    let end = memchr::memchr(b']', begin).unwrap_or(begin.len());
+    Some(&begin[..end])
+}
+
 /// How much of a token's JSON stands before its catalogue.
 pub fn head_bytes(json: &[u8]) -> usize {
     memmem::find(json, b"\"catalog\"").unwrap_or(json.len())
@@ -146,6 +158,28 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#""version": "v3""#));
+    }
+
+    #[test]
+    fn a_catalogue_is_told_by_its_first_endpoint() {
+        let token = |id: &str, user: &str| {
+            format!(
+                r#"{{"token": {{"user": "{user}", "catalog": [{{"endpoints": [{{"id": "{id}", "url": "{user}"}}]}}]}}}}"#
+            )
+        };
+        let (one, two) = (
+            "5a56597e1df946ceb3b1b6f75990413a",
+            "01961ef411a14de0b5cdf3ad8df9deae",
+        );
+        let begin = |json: &str| catalogue_begin(json.as_bytes()).map(<[u8]>::to_vec);
+        assert_eq!(begin(&token(one, "a")), begin(&token(one, "bb")));
+        assert_ne!(begin(&token(one, "a")), begin(&token(two, "a")));
+        assert_eq!(
+            begin(r#"{"token": {"catalog": [], "id": "1"}}"#),
+            Some(b": [".to_vec())
+        );
+        assert_eq!(begin(r#"{"token": {}}"#), None);
+        assert_eq!(begin(r#"{"token": {"catalog""#), Some(Vec::new()));
     }
 
     #[test]
