@@ -411,6 +411,62 @@ fn a_ninth_catalogue_waits_for_a_dictionary_that_is_out_of_use() {
 }
 
 #[test]
+fn under_m_no_dictionary_makes_a_token_leave() {
+    let server = Server::new(64, false);
+    let clouds: Vec<Cloud> = (0..11)
+        .map(|number| Cloud::new(&RECORDED, number))
+        .collect();
+    for (number, cloud) in clouds.iter().take(10).enumerate() {
+        assert_eq!(server.fill(cloud, &format!("cloud{number}"), 120), 120);
+    }
+    server.wait(100);
+    server.fill(&clouds[10], "later", 4_000);
+    server.wait(2);
+    for (number, cloud) in clouds.iter().take(10).enumerate() {
+        assert_eq!(server.held(cloud, &format!("cloud{number}"), 120), 120);
+    }
+    assert_eq!(server.stat("evictions"), 0);
+}
+
+#[test]
+fn a_dictionary_whose_tokens_are_read_makes_no_room() {
+    let server = Server::new(64, true);
+    let clouds: Vec<Cloud> = (0..11)
+        .map(|number| Cloud::new(&RECORDED, number))
+        .collect();
+    for (number, cloud) in clouds.iter().take(10).enumerate() {
+        server.fill(cloud, &format!("cloud{number}"), 120);
+    }
+    for _ in 0..3 {
+        server.wait(30);
+        for (number, cloud) in clouds.iter().take(10).enumerate() {
+            server.held(cloud, &format!("cloud{number}"), 120);
+        }
+    }
+    server.wait(1);
+    server.fill(&clouds[10], "later", 4_000);
+    server.wait(2);
+    assert_eq!(server.stat("evictions"), 0);
+}
+
+#[test]
+fn one_dictionary_at_a_time_makes_room() {
+    let server = Server::new(64, true);
+    let clouds: Vec<Cloud> = (0..11)
+        .map(|number| Cloud::new(&RECORDED, number))
+        .collect();
+    for (number, cloud) in clouds.iter().take(8).enumerate() {
+        server.fill(cloud, &format!("cloud{number}"), 200);
+    }
+    let before = server.stat("dictionaries");
+    server.wait(61);
+    // Many offers between two rounds of housekeeping.
+    server.fill(&clouds[10], "later", 12_000);
+    server.wait(2);
+    assert!(server.stat("dictionaries") + 1 >= before);
+}
+
+#[test]
 fn dictionaries_go_until_they_take_a_quarter_of_a_limit_that_was_lowered() {
     let server = Server::new(64, true);
     for number in 0..6 {

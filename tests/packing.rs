@@ -938,3 +938,17 @@ fn a_service_more_in_the_catalogue_settles_on_a_dictionary() {
         "{dictionaries} dictionaries, {bytes} bytes a token"
     );
 }
+
+#[test]
+fn garbage_that_begins_like_a_token_does_not_keep_tokens_from_being_packed() {
+    let mut room = Room::default();
+    let keeper = settled(&mut room);
+    for number in 0..100 {
+        let garbage = [b"{\"token\": {", &Random::new(number).bytes(3_000)[..]].concat();
+        pack(&keeper, &garbage, &mut room);
+    }
+    let tokens = (0..300).map(|number| CLOUD.token(number));
+    for token in tokens {
+        assert!(pack(&keeper, &token, &mut room).is_packed());
+    }
+}

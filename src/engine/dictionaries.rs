@@ -7,7 +7,8 @@
 //! - a dictionary is in the store before a value is packed with it, and known to the packer until the
 //!   store has freed it;
 //! - no item leaves for a new dictionary while all that are alive pack new values: only one that has
-//!   packed nothing for a minute makes room, and the items that need it leave.
+//!   packed and unpacked nothing for a minute makes room, one at a time, and the items that need it leave;
+//!   under `-M` none does.
 
 use super::Engine;
 use crate::clock::Now;
@@ -24,7 +25,7 @@ impl Engine {
             self.store
                 .add_dictionary(&offer.dictionary, digest.memory_bytes(), now.seconds);
         let Some(number) = added else {
-            return self.packing.turn_down(now.seconds);
+            return self.packing.turn_down(self.store.evicts(), now.seconds);
         };
         self.packing.add(number, digest, now.seconds);
         if let Some(superseded) = offer.supersedes {
@@ -45,7 +46,7 @@ impl Engine {
     /// Lets dictionaries go that nothing needs, and items that need one which has to go.
     pub(super) fn let_dictionaries_go(&self, now: Now) {
         let usage = self.store.usage();
-        if usage.dictionary_bytes > usage.limit_bytes / 4 {
+        if usage.dictionary_bytes > usage.limit_bytes / 4 && self.store.evicts() {
             self.packing.shed(now.seconds);
         }
         for spare in self.packing.spare_dictionaries(now.seconds) {

@@ -51,8 +51,8 @@ pub const VALUE_BYTES_MIN: usize = 256;
 /// Values longer than this are never packed; as long as the longest dictionary.
 pub const VALUE_BYTES_MAX: usize = crate::store::DICTIONARY_BYTES_MAX;
 
-/// A dictionary that has packed nothing for so many seconds makes room for another one, if there are as
-/// many as there may be.
+/// A dictionary that has packed and unpacked nothing for so many seconds makes room for another one, if
+/// there are as many as there may be.
 const UNUSED_SECONDS: u32 = 60;
 
 /// One token of so many is packed with every dictionary.
@@ -140,15 +140,18 @@ impl Packing {
         let was_base64 = base64::undo(value.bytes, content);
         let content = if was_base64 { content } else { value.bytes };
         let json_at = value::token_json_at(content);
-        let class = Class::of(content, was_base64, json_at.is_some(), value.client_flags);
-        let (frame, offer) = if self.classes.worth_trying(class) {
+        let class = Class::of(content, was_base64, value.client_flags);
+        // Tokens are what all of this is for: whatever else looks like one costs a try.
+        let (frame, offer) = if json_at.is_some() || self.classes.worth_trying(class) {
             let frame = match json_at {
                 Some(_) => self.pack_token(content, now_seconds, packed, other),
                 None => pack_alone(content, packed),
             };
             let offer = json_at.and_then(|at| self.observe(value, content, at, &frame));
             let frame = frame.filter(|frame| saves(HEAD_BYTES + frame.bytes, content.len()));
-            self.classes.note(class, frame.is_some());
+            if json_at.is_none() {
+                self.classes.note(class, frame.is_some());
+            }
             (frame, offer)
         } else {
             (None, None)
@@ -296,7 +299,10 @@ impl Packing {
         };
         match how.dictionary() {
             Some(number) => self.shelf.with(number, |dictionary| {
-                dictionary.is_some() && read(dictionary)
+                dictionary.is_some_and(|dictionary| {
+                    dictionary.note_read();
+                    read(Some(dictionary))
+                })
             }),
             None => read(None),
         }
@@ -312,10 +318,13 @@ impl Packing {
         self.shelf.supersede(number);
     }
 
-    /// The store could not take a dictionary. One that has packed nothing for a minute has to go, and
-    /// the items that need it, so that another one is taken later.
-    pub fn turn_down(&self, now_seconds: u32) {
+    /// The store could not take a dictionary. Where items may leave, one that has been of no use for a
+    /// minute has to go, and the items that need it, so that another one is taken later; one at a time.
+    pub fn turn_down(&self, items_may_leave: bool, now_seconds: u32) {
         self.trial.defer();
+        if !items_may_leave || self.shelf.any_leaves() {
+            return;
+        }
         if let Some(unused) = self.shelf.unused_for(UNUSED_SECONDS, now_seconds) {
             self.shelf.dismiss(unused);
         }
@@ -324,14 +333,18 @@ impl Packing {
     /// Dictionaries take more than they may, since the limit has been lowered: the one that has packed
     /// nothing for the longest time has to go, unless it packed the last value.
     pub fn shed(&self, now_seconds: u32) {
+        if self.shelf.any_leaves() {
+            return;
+        }
         if let Some(unused) = self.shelf.least_used(now_seconds) {
             self.shelf.dismiss(unused);
         }
     }
 
-    /// The dictionaries that may go once no item needs them, since they pack nothing for good or for a
-    /// minute, and those that have to.
+    /// The dictionaries that may go once no item needs them, since they pack nothing for good or were of
+    /// no use for a minute, and those that have to. For a background thread.
     pub fn spare_dictionaries(&self, now_seconds: u32) -> Vec<Spare> {
+        self.shelf.note_reads(now_seconds);
         self.shelf.spare(UNUSED_SECONDS, now_seconds)
     }
 

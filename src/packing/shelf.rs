@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -67,8 +67,10 @@ pub struct Dictionary {
     pub digest: Digest,
     /// What it is kept for, a [`Use`].
     used_for: AtomicU8,
-    /// The second in which it last packed one.
+    /// The second in which it was last known to pack or unpack a value.
     used_at: AtomicU32,
+    /// Whether it has unpacked one since that was last looked at.
+    was_read: AtomicBool,
     /// What values like the one it was made of are packed into, about; 0 before the first.
     typical_bytes: AtomicU32,
 }
@@ -80,6 +82,7 @@ impl Dictionary {
             digest,
             used_for: AtomicU8::new(Use::Packing as u8),
             used_at: AtomicU32::new(now_seconds),
+            was_read: AtomicBool::new(false),
             typical_bytes: AtomicU32::new(0),
         }
     }
@@ -108,6 +111,13 @@ impl Dictionary {
         const ROOM_BYTES: usize = 64;
         let typical = self.typical_bytes.load(Relaxed) as usize;
         typical > 0 && packed_bytes <= typical + typical / 2 + ROOM_BYTES
+    }
+
+    /// Notes that it unpacks a value.
+    pub fn note_read(&self) {
+        if !self.was_read.load(Relaxed) {
+            self.was_read.store(true, Relaxed);
+        }
     }
 
     /// Notes that it packed a value, better than any other that was tried.
@@ -263,7 +273,25 @@ impl Shelf {
         });
     }
 
-    /// The dictionary that has packed nothing for the longest time, if that is `seconds` or more, and
+    /// Whether one is making room already.
+    pub fn any_leaves(&self) -> bool {
+        let slots = self.slots.load();
+        slots
+            .iter()
+            .flatten()
+            .any(|dictionary| dictionary.is_leaving())
+    }
+
+    /// Takes a read since the last call for a use.
+    pub fn note_reads(&self, now_seconds: u32) {
+        for dictionary in self.slots.load().iter().flatten() {
+            if dictionary.was_read.swap(false, Relaxed) {
+                dictionary.used_at.store(now_seconds, Relaxed);
+            }
+        }
+    }
+
+    /// The dictionary that has been of no use for the longest time, if that is `seconds` or more, and
     /// it does not have to go already.
     pub fn unused_for(&self, seconds: u32, now_seconds: u32) -> Option<DictionaryNumber> {
         self.longest_unused(now_seconds, |_| true)

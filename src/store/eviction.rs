@@ -54,7 +54,7 @@ impl Store {
     }
 
     /// Segments that may still be taken; negative while more are in use than the limit allows.
-    fn free_segments(&self, log: &Log) -> i64 {
+    pub(super) fn free_segments(&self, log: &Log) -> i64 {
         let segment_bytes = self.geometry.segment_bytes;
         let limit = self.limit_bytes.load(Relaxed);
         let allowed = limit.saturating_sub(self.table_bytes()) / segment_bytes;

@@ -317,6 +317,11 @@ impl Store {
         }
     }
 
+    /// Whether items may leave for others (`-M` absent).
+    pub fn evicts(&self) -> bool {
+        self.options.evict
+    }
+
     /// Largest item, header and key included.
     pub fn item_bytes_max(&self) -> u32 {
         self.options.item_bytes_max

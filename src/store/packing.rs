@@ -33,7 +33,8 @@ impl DictionaryNumber {
     /// The next number of the same slot.
     pub(super) fn after(last: u16, slot: usize) -> Option<DictionaryNumber> {
         let step = DICTIONARIES_MAX as u16;
-        let next = (last / step + 1) * step + slot as u16;
+        // A damaged one may be beyond all numbers.
+        let next = (last.min(Self::MAX) / step + 1) * step + slot as u16;
         DictionaryNumber::new(next).or_else(|| DictionaryNumber::new(step + slot as u16))
     }
 }

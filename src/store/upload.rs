@@ -125,6 +125,9 @@ impl Store {
             return Ok(position);
         }
         self.make_room(&mut log, 1, footprint, now_seconds)?;
+        // What the index has grown into is not kept beside it.
+        let kept = self.free_segments(&log).max(1) as usize;
+        log.punch_free(segments, kept);
         if !log.open(segments, chain, lane) {
             return Err(Refusal::OutOfMemory);
         }

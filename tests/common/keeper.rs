@@ -61,7 +61,7 @@ impl Keeper {
                 self.packing.supersede(superseded);
             }
         } else {
-            self.packing.turn_down(0);
+            self.packing.turn_down(true, 0);
         }
         offered.push(offer.dictionary);
     }
