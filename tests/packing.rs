@@ -15,6 +15,7 @@ use tokencached::packing::{
     Damaged, Digest, Packing, Room, VALUE_BYTES_MAX, VALUE_BYTES_MIN, Value,
 };
 use tokencached::store;
+use tokencached::tool::tokens::{Form, Tokens};
 
 /// A value, and what is stored of it.
 type Sample = (Vec<u8>, Stored);
@@ -951,4 +952,14 @@ fn garbage_that_begins_like_a_token_does_not_keep_tokens_from_being_packed() {
     for token in tokens {
         assert!(pack(&keeper, &token, &mut room).is_packed());
     }
+}
+
+/// Whose tokens differ so much that some come out at half the size of others.
+#[test]
+fn a_long_catalogue_settles_on_a_dictionary_too() {
+    let keeper = Keeper::default();
+    let tokens = Tokens::new(Form::Plain, 0, Some(39_000), 1);
+    let (dictionaries, bytes) = feed(&keeper, (0..4_000).map(|key| tokens.value(key, 1)));
+    assert!(dictionaries <= 3, "{dictionaries}");
+    assert!(bytes < 600.0, "{bytes} bytes");
 }

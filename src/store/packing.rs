@@ -90,6 +90,8 @@ mod tests {
                 number = next;
             }
             assert_eq!(DictionaryNumber::after(number.get(), slot), Some(first));
+            let damaged = DictionaryNumber::after(u16::MAX, slot);
+            assert_eq!(damaged, Some(first), "what was damaged");
         }
     }
 
