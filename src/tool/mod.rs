@@ -27,8 +27,10 @@ pub mod pad;
 pub mod process;
 pub mod random;
 pub mod report;
+pub mod simulate;
 pub mod stats;
 pub mod tokens;
+pub mod trace;
 pub mod wire;
 pub mod workload;
 
