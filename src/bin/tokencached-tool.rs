@@ -12,15 +12,19 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokencached::config::simulation_flags::{Generate, Simulate};
 use tokencached::config::tool_flags::{Command, Load, Stats, ToolFlags};
 use tokencached::config::{self, Action, Config, Machine};
-use tokencached::tool::{self, hold, idle, load, stats};
+use tokencached::tool::generate::{generate, scenario::List};
+use tokencached::tool::{self, hold, idle, load, simulate, stats, trace};
 
 fn main() -> ExitCode {
     match ToolFlags::parse().command {
         Command::CheckConfig { options } => check_config(options),
         Command::Stats(flags) => ended(print_stats(&flags)),
         Command::Load(flags) => ended(print_load(&flags)),
+        Command::Generate(flags) => ended(write_trace(&flags)),
+        Command::Simulate(flags) => ended(print_simulation(&flags)),
     }
 }
 
@@ -79,6 +83,47 @@ fn print_load(flags: &Load) -> Result<bool, tool::Error> {
     let report = load::run(&options)?;
     show(flags, &report, report.to_json());
     Ok(report.is_clean())
+}
+
+fn write_trace(flags: &Generate) -> Result<bool, tool::Error> {
+    let scenario = flags.scenario()?;
+    let Some(path) = flags.output.as_ref().filter(|_| !flags.list) else {
+        say(List(&scenario));
+        return Ok(true);
+    };
+    let trace = generate(&scenario, flags.seed, |_| ());
+    trace::file::write(path, &trace)?;
+    say(format!(
+        "{}: {} requests with {} tokens",
+        path.display(),
+        trace.requests.len(),
+        trace.tokens.len()
+    ));
+    Ok(true)
+}
+
+fn print_simulation(flags: &Simulate) -> Result<bool, tool::Error> {
+    let options = flags.options()?;
+    for (scenario, seed) in flags.scenarios()? {
+        let trace = generate(&scenario, seed, |_| ());
+        for row in simulate::run(&trace, &options, &|_| ())? {
+            println!(
+                "{:12} {:3} {:8} ttl {:5} {:5} MiB {:32} {:6.2} ({:.1}; attack {:.1}) lasting {:.3}   {:.1} M/s",
+                row.scenario,
+                row.seed,
+                row.values,
+                row.ttl_seconds,
+                row.memory_bytes >> 20,
+                row.policy,
+                row.hit_percent(),
+                row.validations_per_second(),
+                row.attack_validations_per_second(),
+                row.tally.lasting_hits as f64 / row.tally.lasting_requests.max(1) as f64,
+                row.replayed_per_second / 1e6
+            );
+        }
+    }
+    Ok(true)
 }
 
 fn show(flags: &Load, report: &impl Display, json: String) {

@@ -81,6 +81,7 @@ pub(super) enum Setting {
     Http,
     AllowRemote,
     NoPacking,
+    LastingIdle,
 }
 
 /// What a command line can ask for beside settings.
@@ -294,6 +295,9 @@ pub(super) static FLAGS: &[Flag] = &[
         "allow -l and --http to name a wildcard address such as 0.0.0.0"),
     own("no-packing", Nothing, Set(Setting::NoPacking),
         "store values as they come instead of in fewer bytes"),
+    own("lasting-idle", Value("num"), Set(Setting::LastingIdle),
+        "when room is needed, items without an expiry leave once unused for so many\n\
+         seconds (default: 3600)"),
     own("config", Value("file"), Does::Ask(Ask::ConfigFile),
         "read a TOML file of settings"),
     own("memcached-conf", Value("file"), Does::Ask(Ask::MemcachedConf),

@@ -31,6 +31,7 @@ mod memcached_conf;
 mod resolve;
 mod settings;
 mod show;
+pub mod simulation_flags;
 mod sockets;
 pub mod tool_flags;
 mod units;

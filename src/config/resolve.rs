@@ -196,7 +196,24 @@ impl<'m> Resolver<'m> {
             // `check_item` keeps it at most 1 GiB.
             item_bytes_max: u32::try_from(item.value).unwrap_or(u32::MAX),
             evict: !self.switch("disable_evictions", &settings.disable_evictions),
+            eviction: self.eviction(settings),
+            hash_seed: None,
         })
+    }
+
+    fn eviction(&mut self, settings: &Settings) -> crate::store::Eviction {
+        let default = crate::store::Eviction::default();
+        let said = settings.lasting_idle.clone();
+        let idle = self.number(
+            "lasting_idle",
+            said,
+            u64::from(default.lasting_idle_seconds),
+        );
+        crate::store::Eviction {
+            // `settings.rs` keeps it within its type.
+            lasting_idle_seconds: u32::try_from(idle).unwrap_or(u32::MAX),
+            ..default
+        }
     }
 
     pub(super) fn path(&mut self, key: &'static str, said: &Said<PathBuf>) -> Option<PathBuf> {

@@ -101,6 +101,7 @@ pub(super) struct Settings {
     pub(super) http: Said<Http>,
     pub(super) allow_remote: Said<bool>,
     pub(super) no_packing: Said<bool>,
+    pub(super) lasting_idle: Said<u64>,
     /// Options accepted without effect, as `-f (command line -f)`.
     pub(super) without_effect: Vec<String>,
     /// Other things accepted that are worth a line in the log.
@@ -147,6 +148,7 @@ impl Settings {
             http: self.http.or(lower.http),
             allow_remote: self.allow_remote.or(lower.allow_remote),
             no_packing: self.no_packing.or(lower.no_packing),
+            lasting_idle: self.lasting_idle.or(lower.lasting_idle),
             without_effect: joined(lower.without_effect, self.without_effect),
             notes: joined(lower.notes, self.notes),
             warnings: joined(lower.warnings, self.warnings),
@@ -225,6 +227,7 @@ impl Settings {
             Setting::Http => self.http = said(http(text)?, origin),
             Setting::AllowRemote => self.allow_remote = said(switch(text)?, origin),
             Setting::NoPacking => self.no_packing = said(switch(text)?, origin),
+            Setting::LastingIdle => self.lasting_idle = said(count(text, IDLE_SECONDS)?, origin),
         }
         Ok(())
     }
@@ -255,6 +258,7 @@ impl Settings {
 const CONNECTIONS: (u64, u64) = (1, 1_048_576);
 const THREADS: (u64, u64) = (1, 1024);
 const REQUESTS: (u64, u64) = (1, i32::MAX as u64);
+const IDLE_SECONDS: (u64, u64) = (1, i32::MAX as u64);
 const BACKLOG: (u64, u64) = (1, i32::MAX as u64);
 /// The path of a unix socket has 108 bytes in the kernel, the last one zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;

@@ -100,6 +100,10 @@ pub(super) fn stats_settings(facts: &Facts<'_>) -> Vec<(String, String)> {
         ("reqs_per_event", server.requests_per_event.to_string()),
         ("cas_enabled", yes_no(facts.cas)),
         ("packing", yes_no(facts.packing)),
+        (
+            "lasting_idle",
+            store.eviction.lasting_idle_seconds.to_string(),
+        ),
         ("tcp_backlog", server.backlog.to_string()),
         ("binding_protocol", "ascii".into()),
         ("auth_enabled_sasl", yes_no(false)),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::simulation_flags::{Generate, Simulate};
 use crate::tool::load::{self, Values, parse_value_bytes, parse_values};
 use crate::tool::{Error, Target};
 
@@ -44,6 +45,13 @@ pub enum Command {
     Stats(Stats),
     /// Drive a server with gets and sets, check every value, and say what they cost it
     Load(Load),
+    /// Make a trace of token requests up: who asks an API with which token, and when
+    Generate(Generate),
+    /// Replay traces through caches in virtual time, and say what hits and what Keystone has to validate
+    ///
+    /// The store in it is tokencached's own; the others are rivals and bounds. Hit rates count
+    /// legitimate requests only.
+    Simulate(Simulate),
 }
 
 /// The server that a subcommand talks to.

@@ -3,12 +3,12 @@
 //! Called by the store under the heap lock, before it reserves. New items go to *probation*, items
 //! that proved themselves, or came back from the ghost, to *main*; each chain is first in, first out.
 //! A segment in which nothing can be read any more is free at once. Else one segment at a time is
-//! evacuated item by item: what was read more than [`PROVES_AFTER_SECONDS`] after it was written, and
+//! evacuated item by item: what was read some seconds after it was written, and
 //! since its last move, moves to main; the rest leaves, its key remembered by the ghost. Tokens used
 //! once, by a flood of them too, so pass through probation and push out nothing that is in use.
 //!
 //! Invariants:
-//! - one set pays for at most [`WORK_PER_BYTE`] times its own bytes of evacuation and at least one
+//! - one set pays for at most [`Eviction::work_per_byte`] times its own bytes of evacuation and at least one
 //!   item, except where it would otherwise find no room at all;
 //! - [`RESERVE`] segments are kept free for moving into; once the segment being moved into is full and
 //!   no other is free, items leave whatever their marks, so that room is found in bounded work;
@@ -21,21 +21,12 @@ use super::item::{Header, Life, NEVER, footprint};
 use super::segment::{Chain, Evacuation, Kind, Lane, Log};
 use super::{Cause, LockedShard, Miss, Refusal, Store};
 
-/// A read this soon after the write does not count: the requests of one page arrive together.
-pub const PROVES_AFTER_SECONDS: u32 = 5;
-
 /// Segments kept free.
 pub(super) const RESERVE: i64 = 2;
 
 /// Free segments that a heap taken over must have. Its index may take a segment more or less than
 /// the one it had, and nothing should leave for that; the next set restores the reserve.
 pub(super) const TAKE_OVER_FREE: i64 = -1;
-
-/// Bytes of evacuation that one byte of a set pays for at most.
-const WORK_PER_BYTE: usize = 4;
-
-/// Probation's share of the segments in use, in percent, above which it is evacuated before main.
-const PROBATION_PERCENT: u32 = 20;
 
 /// Main is left alone while it has no more segments than this.
 const MAIN_SEGMENTS_MIN: u32 = 2;
@@ -45,6 +36,40 @@ const COMPACTED_MAX: u32 = 8;
 
 /// [`Store::is_evacuating`]'s number for none.
 pub(super) const NO_SEGMENT: u32 = u32::MAX;
+
+/// How items are chosen to leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    /// Probation's share of the segments in use, in percent, above which it is evacuated before
+    /// main.
+    pub probation_percent: u32,
+    /// A read this soon after the write, in seconds, does not count: the requests of one page arrive
+    /// together.
+    pub proves_after_seconds: u32,
+    /// Keys that the ghost remembers, in percent of the items held.
+    pub ghost_percent: u32,
+    /// Bytes of evacuation that one byte of a set pays for at most.
+    pub work_per_byte: u32,
+    /// An item without an expiry that was not read for so many seconds leaves when its segment is
+    /// evacuated, whatever its marks.
+    pub lasting_idle_seconds: u32,
+    /// Bytes of a segment; `None` for a 256th of the limit, from 64 KiB to 1 MiB.
+    pub segment_bytes: Option<u64>,
+}
+
+impl Default for Eviction {
+    /// What the table above found best.
+    fn default() -> Eviction {
+        Eviction {
+            probation_percent: 20,
+            proves_after_seconds: 5,
+            ghost_percent: 200,
+            work_per_byte: 4,
+            lasting_idle_seconds: 3600,
+            segment_bytes: None,
+        }
+    }
+}
 
 impl Store {
     /// Whether this segment is being emptied, so that nothing new should be written into it.
@@ -78,7 +103,7 @@ impl Store {
             return self.make_room_by_compacting(log, wanted, now_seconds);
         }
         let wanted = i64::from(wanted);
-        let mut work_left = WORK_PER_BYTE * bytes;
+        let mut work_left = self.options.eviction.work_per_byte as usize * bytes;
         let mut idle_steps = 0;
         loop {
             let free = self.free_segments(log);
@@ -133,7 +158,8 @@ impl Store {
             log.seal_all(self.segments());
         }
         let [probation, main] = &log.chains;
-        let probation_is_full = probation.segments * 100 > log.in_use * PROBATION_PERCENT;
+        let share = self.options.eviction.probation_percent;
+        let probation_is_full = probation.segments * 100 > log.in_use * share;
         let from = if probation_is_full || main.segments <= MAIN_SEGMENTS_MIN {
             Chain::Probation
         } else {
@@ -214,13 +240,24 @@ impl Store {
             |log: &mut Log, shard: &mut LockedShard<'_>| self.move_item(log, shard, hash, item);
         let cause = match self.validity(item, now_seconds) {
             Ok(()) if !self.options.evict => return moves(log, &mut shard).then_some(room),
-            Ok(()) if may_move && item.proven() && moves(log, &mut shard) => return Some(room),
+            Ok(()) if may_move && self.is_in_use(item, now_seconds) && moves(log, &mut shard) => {
+                return Some(room);
+            }
             Ok(()) => Cause::Evicted,
             Err(Miss::Flushed) => Cause::Flushed,
             Err(_) => Cause::Expired,
         };
         shard.remove(self, hash, item, cause, now_seconds);
         Some(room)
+    }
+
+    /// Whether an item has shown that it is used, and one that never expires not too long ago: no
+    /// time of its own would ever take it away.
+    fn is_in_use(&self, item: &Header<'_>, now_seconds: u32) -> bool {
+        let idle_seconds = now_seconds.saturating_sub(item.accessed_at());
+        let forgotten =
+            item.expiry() == NEVER && idle_seconds > self.options.eviction.lasting_idle_seconds;
+        item.proven() && !forgotten
     }
 
     /// Moves an item to main; says whether there was room.
@@ -286,7 +323,8 @@ impl Store {
             let mut shard = self.lock(hash);
             if shard.contains(hash, item.position()) {
                 let valid = self.validity(&item, now_seconds);
-                if valid.is_ok() && may_move && item.proven() && self.free_segments(log) >= 1 {
+                let stays = valid.is_ok() && may_move && self.is_in_use(&item, now_seconds);
+                if stays && self.free_segments(log) >= 1 {
                     item.unprove();
                     self.relink(log, head);
                     return bytes;

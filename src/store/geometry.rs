@@ -42,11 +42,15 @@ impl Geometry {
     const SEGMENT_BYTES_MIN: u64 = 64 << 10;
     const SEGMENT_BYTES_MAX: u64 = 1 << 20;
 
-    /// A 256th of the limit, from 64 KiB to 1 MiB a segment, and as many as the ceiling holds.
-    pub fn new(limit_bytes: u64, ceiling_bytes: u64) -> Geometry {
-        let segment_bytes = (limit_bytes / 256)
-            .next_power_of_two()
-            .clamp(Self::SEGMENT_BYTES_MIN, Self::SEGMENT_BYTES_MAX);
+    /// Segments of the wanted length, or of a 256th of the limit, from 64 KiB to 1 MiB; and as many
+    /// as the ceiling holds.
+    pub fn new(limit_bytes: u64, ceiling_bytes: u64, wanted_bytes: Option<u64>) -> Geometry {
+        let by_limit = || {
+            (limit_bytes / 256)
+                .next_power_of_two()
+                .clamp(Self::SEGMENT_BYTES_MIN, Self::SEGMENT_BYTES_MAX)
+        };
+        let segment_bytes = wanted_bytes.unwrap_or_else(by_limit);
         let segments = ceiling_bytes.max(limit_bytes).div_ceil(segment_bytes);
         Geometry {
             segment_bytes,

@@ -2,8 +2,8 @@
 //!
 //! One for each shard of the index, under the shard's lock. A key that comes back while its ghost is
 //! here has shown that it is used more than once, and goes straight to the main chain (2Q; the study
-//! behind it gave 2.4 points of hit ratio under a flood of tokens used once). It holds keys worth
-//! two heaps, in 8 bytes each: 32 bits of the key's hash, the cause of leaving, and the second.
+//! behind it gave 2.4 points of hit ratio under a flood of tokens used once). It holds as many keys as
+//! `eviction` says, in 8 bytes each: 32 bits of the key's hash, the cause of leaving, and the second.
 //!
 //! Invariants:
 //! - bounded: a bucket of eight, and in it the oldest makes room;
@@ -25,9 +25,9 @@ pub struct Ghost {
 }
 
 impl Ghost {
-    /// Notes that a key left, and remembers keys worth two times `live_items`.
-    pub fn insert(&mut self, hash: u64, cause: Cause, now_seconds: u32, live_items: usize) {
-        self.fit(2 * live_items);
+    /// Notes that a key left, and remembers about so many keys.
+    pub fn insert(&mut self, hash: u64, cause: Cause, now_seconds: u32, keys: usize) {
+        self.fit(keys);
         let fingerprint = hash as u32;
         let detail = (cause as u32) << CAUSE_SHIFT | (now_seconds & SECONDS_MASK).max(1);
         let bucket = self.bucket(fingerprint);
@@ -112,16 +112,16 @@ mod tests {
     fn a_key_is_known_once_after_it_left() {
         let mut ghost = Ghost::default();
         assert!(!ghost.take(hash(1)));
-        ghost.insert(hash(1), Cause::Evicted, 100, 50);
+        ghost.insert(hash(1), Cause::Evicted, 100, 100);
         assert!(ghost.take(hash(1)));
         assert!(!ghost.take(hash(1)));
     }
 
     #[test]
-    fn it_remembers_keys_worth_two_heaps_and_stays_bounded() {
+    fn it_remembers_as_many_keys_as_it_is_told_and_stays_bounded() {
         let mut ghost = Ghost::default();
         for number in 0..10_000 {
-            ghost.insert(hash(number), Cause::Evicted, number as u32, 100);
+            ghost.insert(hash(number), Cause::Evicted, number as u32, 200);
         }
         assert!(ghost.bytes() <= 8 * 320, "{} bytes", ghost.bytes());
         let recent = (9_900..10_000).filter(|&number| ghost.take(hash(number)));
@@ -132,9 +132,9 @@ mod tests {
     fn growing_keeps_what_was_known() {
         let mut ghost = Ghost::default();
         for number in 0..8 {
-            ghost.insert(hash(number), Cause::Expired, 5, 4);
+            ghost.insert(hash(number), Cause::Expired, 5, 8);
         }
-        ghost.insert(hash(100), Cause::Expired, 5, 1_000);
+        ghost.insert(hash(100), Cause::Expired, 5, 2_000);
         assert!((0..8).filter(|&number| ghost.take(hash(number))).count() >= 6);
     }
 }

@@ -279,6 +279,11 @@ impl<'h> Header<'h> {
         Packing::from_bits((self.load(9) >> 16) as u16)
     }
 
+    /// When the item was last read, or else written, in seconds.
+    pub fn accessed_at(&self) -> u32 {
+        self.load(4)
+    }
+
     /// When the item was written, in seconds.
     pub fn written_at(&self) -> u32 {
         self.load(5)

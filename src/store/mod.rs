@@ -59,6 +59,7 @@ use superblock::Superblock;
 
 pub use counts::{Cause, Counts};
 pub use dictionary::DictionaryHold;
+pub use eviction::Eviction;
 pub use geometry::{DICTIONARIES_MAX, DICTIONARY_BYTES_MAX};
 pub use item::{AT_ONCE, HEADER_BYTES, NEVER};
 pub use item_ref::ItemRef;
@@ -82,6 +83,11 @@ pub struct Options {
     pub item_bytes_max: u32,
     /// Make room by letting items leave. Without it (`-M`) a set that finds no room is refused.
     pub evict: bool,
+    /// How items are chosen to leave.
+    pub eviction: Eviction,
+    /// What keys are hashed with; `None` for a random one, which nobody can guess. A fixed one makes
+    /// a simulation repeatable.
+    pub hash_seed: Option<u64>,
 }
 
 impl Default for Options {
@@ -92,6 +98,8 @@ impl Default for Options {
             memory_ceiling_bytes: 1 << 30,
             item_bytes_max: 1 << 20,
             evict: true,
+            eviction: Eviction::default(),
+            hash_seed: None,
         }
     }
 }
@@ -158,7 +166,8 @@ impl Store {
     /// Those of making and mapping the memory file.
     pub fn new(options: &Options) -> io::Result<Store> {
         let ceiling = options.memory_ceiling_bytes;
-        let geometry = Geometry::new(options.memory_limit_bytes, ceiling);
+        let wanted = options.eviction.segment_bytes;
+        let geometry = Geometry::new(options.memory_limit_bytes, ceiling, wanted);
         let heap = Heap::create(geometry.heap_bytes())?;
         Superblock::of(&heap).format(&geometry);
         Ok(Store::over(heap, geometry, options))
@@ -172,7 +181,7 @@ impl Store {
         let table_bytes: usize = shards.iter().map(|shard| shard.read().bytes()).sum();
         Store {
             states: (0..geometry.segments).map(|_| State::default()).collect(),
-            hasher: ahash::RandomState::new(),
+            hasher: hasher(options.hash_seed),
             log: Mutex::default(),
             options: options.clone(),
             limit_bytes: AtomicU64::new(options.memory_limit_bytes),
@@ -204,7 +213,7 @@ impl Store {
         let hash = self.hash(key);
         let shard = self.shard(hash).read();
         let item = self.find_valid(&shard, hash, key, now_seconds)?;
-        item.access(now_seconds, eviction::PROVES_AFTER_SECONDS);
+        item.access(now_seconds, self.options.eviction.proves_after_seconds);
         Ok(self.pin(&item))
     }
 
@@ -234,7 +243,7 @@ impl Store {
         let hash = self.hash(key);
         let shard = self.shard(hash).write();
         let item = self.find_valid(&shard, hash, key, now_seconds)?;
-        item.access(now_seconds, eviction::PROVES_AFTER_SECONDS);
+        item.access(now_seconds, self.options.eviction.proves_after_seconds);
         item.set_expiry(expiry);
         self.state_of(&item).expires(expiry);
         Ok(self.pin(&item))
@@ -449,6 +458,13 @@ impl Store {
     }
 }
 
+fn hasher(seed: Option<u64>) -> ahash::RandomState {
+    match seed {
+        None => ahash::RandomState::new(),
+        Some(seed) => ahash::RandomState::with_seeds(seed, 1, 2, 3),
+    }
+}
+
 /// A shard under its exclusive lock, which keeps the account of the tables' bytes.
 struct LockedShard<'s> {
     shard: RwLockWriteGuard<'s, Shard>,
@@ -487,10 +503,11 @@ impl LockedShard<'_> {
         };
         let left_for_room = cause == Cause::Evicted;
         if left_for_room || (cause == Cause::Expired && removal.fetched) {
-            let live_items = self.shard.items();
+            let share = store.options.eviction.ghost_percent as usize;
+            let ghost_keys = self.shard.items() * share / 100;
             self.shard
                 .ghost
-                .insert(hash, cause, now_seconds, live_items);
+                .insert(hash, cause, now_seconds, ghost_keys);
         }
         store.counters.count(removal);
     }

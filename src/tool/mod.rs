@@ -17,6 +17,8 @@
 //! live server is ever read or printed.
 
 pub mod exchange;
+pub mod files;
+pub mod generate;
 pub mod hold;
 pub mod idle;
 pub mod keys;
@@ -102,6 +104,8 @@ pub enum Error {
     Options(String),
     /// The server's process could not be looked at.
     Process(u32, io::Error),
+    /// A file cannot be used; what is the matter with it.
+    File(PathBuf, String),
     /// The tool itself could not get what it needs from the operating system.
     System(&'static str, io::Error),
 }
@@ -134,6 +138,7 @@ impl fmt::Display for Error {
                 f,
                 "cannot read /proc/{pid}: {why}; run on the server's machine, as its user or root"
             ),
+            Error::File(path, what) => write!(f, "{}: {what}", path.display()),
             Error::System(what, why) => write!(f, "cannot {what}: {why}"),
         }
     }

@@ -20,6 +20,7 @@ pub fn options(evict: bool) -> Options {
         memory_ceiling_bytes: 32 << 20,
         item_bytes_max: 1 << 20,
         evict,
+        ..Options::default()
     }
 }
 

@@ -1,4 +1,387 @@
-//! Hit rates in virtual time: traces replayed through caches.
+//! Hit rates in virtual time: traces replayed through caches, each with memory, TTL, units and policy of
+//! its own.
+//!
+//! [`run`] takes one trace after another (they are large), shares its requests out to the units
+//! ([`balance`]), replays every unit's through every cache that was asked for ([`replay`],
+//! [`policy`]) on several cores, and gives the rows of a [`report`]. The store in it is the daemon's own.
+//!
+//! Invariant: the same options give the same report, but for the speed that it tells of.
 
+pub mod balance;
 pub mod policy;
+pub mod replay;
 pub mod report;
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::Error;
+use super::trace::Trace;
+use balance::Balance;
+use policy::Seconds;
+use policy::belady::Future;
+use policy::spec::{Frame, Spec};
+use replay::{Conditions, FIRST_SECOND, Values, replay};
+use report::{Row, Tally};
+
+/// Which units' caches are replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Units {
+    /// The first one's, as a sample.
+    First,
+    /// All.
+    All,
+}
+
+/// Which caches to replay, as lists to be combined.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The policies.
+    pub policies: Vec<Spec>,
+    /// Bytes of each unit's cache.
+    pub memory_bytes: Vec<u64>,
+    /// Values of `token_cache_time`.
+    pub ttl_seconds: Vec<Seconds>,
+    /// How many units the API has.
+    pub units: Vec<u32>,
+    /// How requests are shared out to them.
+    pub balances: Vec<Balance>,
+    /// Which of the units to replay.
+    pub replayed: Units,
+    /// The lengths of values.
+    pub values: Vec<Values>,
+    /// How long Keystone takes for a validation.
+    pub validation_millis: u32,
+    /// Requests of this time at the start are replayed and not counted.
+    pub warm_up_seconds: u32,
+    /// Caches replayed at once; each takes the memory of one.
+    pub threads: NonZero<usize>,
+}
+
+impl Options {
+    /// Refuses options that cannot be carried out.
+    ///
+    /// # Errors
+    /// [`Error::Options`].
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |what: String| Err(Error::Options(what));
+        if let Some(units) = self
+            .units
+            .iter()
+            .find(|units| !(1..=balance::UNITS_MAX).contains(*units))
+        {
+            return wrong(format!("{units} units: from 1 to {}", balance::UNITS_MAX));
+        }
+        const TTL_SECONDS_MAX: Seconds = 30 * 86_400;
+        if let Some(ttl) = self
+            .ttl_seconds
+            .iter()
+            .find(|ttl| !(1..=TTL_SECONDS_MAX).contains(*ttl))
+        {
+            return wrong(format!("a TTL of {ttl} s: from 1 to {TTL_SECONDS_MAX}"));
+        }
+        for spec in &self.policies {
+            let least = spec.memory_bytes_min();
+            if let Some(memory) = self.memory_bytes.iter().find(|memory| **memory < least) {
+                return wrong(format!(
+                    "{memory} bytes of memory: {spec} needs at least {} MiB",
+                    least.div_ceil(1 << 20)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Caches that one trace is replayed through, units counted each.
+    fn replays(&self) -> u64 {
+        let units = |units: &u32| match self.replayed {
+            Units::First => 1,
+            Units::All => u64::from(*units),
+        };
+        let bounded = self
+            .policies
+            .iter()
+            .filter(|spec| !spec.is_unbounded())
+            .count();
+        let unbounded = self.policies.len() - bounded;
+        let caches = bounded * self.memory_bytes.len() * self.values.len() + unbounded;
+        let units: u64 = self.units.iter().map(units).sum();
+        units * (self.balances.len() * self.ttl_seconds.len() * caches) as u64
+    }
+
+    /// Requests that are passed over or replayed in all, for a trace of so many.
+    pub fn work(&self, requests: u64) -> u64 {
+        self.replays() * requests
+    }
+}
+
+/// Replays one trace through all caches; the rows in the order of the options' lists. `tick` is told of
+/// work done, in the unit of [`Options::work`].
+///
+/// # Errors
+/// [`Error::Options`] for a trace without a request that is counted, or with values that are too long
+/// for a cache; [`Error::System`] if there is no memory.
+pub fn run(
+    trace: &Trace,
+    options: &Options,
+    tick: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<Row>, Error> {
+    options.check()?;
+    check_trace(trace, options)?;
+    let mut rows = Vec::new();
+    for &balance in &options.balances {
+        for &units in &options.units {
+            let of_unit = balance.share_out(trace, units);
+            let group = Group {
+                trace,
+                options,
+                of_unit: &of_unit,
+                units,
+                balance,
+            };
+            rows.extend(group.run(tick)?);
+        }
+    }
+    Ok(rows)
+}
+
+fn check_trace(trace: &Trace, options: &Options) -> Result<(), Error> {
+    let name = &trace.about.name;
+    let counted_from = options.warm_up_seconds.saturating_mul(1000);
+    if trace
+        .requests
+        .last()
+        .is_none_or(|request| request.millis < counted_from)
+    {
+        return Err(Error::Options(format!(
+            "trace {name:?}: no request comes after the warm-up of {} s; give a shorter --warm-up",
+            options.warm_up_seconds
+        )));
+    }
+    for values in &options.values {
+        let longest = trace
+            .tokens
+            .iter()
+            .map(|token| values.bytes(token))
+            .max()
+            .unwrap_or(0);
+        if longest > policy::tokencached::VALUE_BYTES_MAX {
+            return Err(Error::Options(format!(
+                "trace {name:?}: a value of {longest} bytes; at most {}",
+                policy::tokencached::VALUE_BYTES_MAX
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A cache to be replayed for each unit.
+#[derive(Debug, Clone, Copy)]
+struct Cache<'a> {
+    spec: &'a Spec,
+    values: Values,
+    ttl_seconds: Seconds,
+    memory_bytes: u64,
+}
+
+/// The caches that see the same units.
+struct Group<'a> {
+    trace: &'a Trace,
+    options: &'a Options,
+    of_unit: &'a [u8],
+    units: u32,
+    balance: Balance,
+}
+
+/// What was found out about one cache.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    tally: Tally,
+    requests: u64,
+    seconds: f64,
+}
+
+impl Group<'_> {
+    fn run(&self, tick: &(dyn Fn(u64) + Sync)) -> Result<Vec<Row>, Error> {
+        let wanted = self.caches();
+        let (distinct, place) = self.distinct(&wanted);
+        let replayed = self.units_replayed();
+        let jobs: Vec<(Cache<'_>, u8)> = distinct
+            .iter()
+            .flat_map(|cache| (0..replayed).map(|unit| (*cache, unit as u8)))
+            .collect();
+        let found = in_parallel(self.options.threads, &jobs, |(cache, unit)| {
+            self.replay(cache, *unit, tick)
+        })?;
+        let sums: Vec<Found> = found.chunks(replayed as usize).map(sum).collect();
+        Ok(wanted
+            .iter()
+            .zip(place)
+            .map(|(cache, at)| self.row(cache, &sums[at]))
+            .collect())
+    }
+
+    fn units_replayed(&self) -> u32 {
+        match self.options.replayed {
+            Units::First => 1,
+            Units::All => self.units,
+        }
+    }
+
+    fn caches(&self) -> Vec<Cache<'_>> {
+        let Options {
+            policies,
+            memory_bytes,
+            ttl_seconds,
+            values,
+            ..
+        } = self.options;
+        let mut caches = Vec::new();
+        for &values in values {
+            for &ttl_seconds in ttl_seconds {
+                for &memory_bytes in memory_bytes {
+                    let of = |spec| Cache {
+                        spec,
+                        values,
+                        ttl_seconds,
+                        memory_bytes,
+                    };
+                    caches.extend(policies.iter().map(of));
+                }
+            }
+        }
+        caches
+    }
+
+    /// The caches that differ in what comes out, and the place of each wanted one among them.
+    fn distinct<'c>(&self, wanted: &[Cache<'c>]) -> (Vec<Cache<'c>>, Vec<usize>) {
+        let mut distinct: Vec<Cache<'c>> = Vec::new();
+        let place = |cache: &Cache<'c>| {
+            let same = |other: &Cache<'c>| {
+                cache.spec.is_unbounded()
+                    && cache.spec == other.spec
+                    && cache.ttl_seconds == other.ttl_seconds
+            };
+            distinct.iter().position(same).unwrap_or_else(|| {
+                distinct.push(*cache);
+                distinct.len() - 1
+            })
+        };
+        let places = wanted.iter().map(place).collect();
+        (distinct, places)
+    }
+
+    fn replay(
+        &self,
+        cache: &Cache<'_>,
+        unit: u8,
+        tick: &(dyn Fn(u64) + Sync),
+    ) -> Result<Found, Error> {
+        let conditions = Conditions {
+            values: cache.values,
+            ttl_seconds: cache.ttl_seconds,
+            validation_millis: self.options.validation_millis,
+            warm_up_millis: self.options.warm_up_seconds.saturating_mul(1000),
+        };
+        let frame = Frame {
+            memory_bytes: cache.memory_bytes,
+            tokens: self.trace.tokens.len(),
+            value_bytes: self.mean_value_bytes(cache.values),
+            seed: self.trace.about.seed,
+        };
+        let mut policy = cache.spec.build(&frame, || self.future(unit))?;
+        let began = Instant::now();
+        let of_unit = (self.of_unit, unit);
+        let tally = replay(self.trace, of_unit, &conditions, policy.as_mut(), tick);
+        let requests = self.of_unit.iter().filter(|of| **of == unit).count() as u64;
+        Ok(Found {
+            tally,
+            requests,
+            seconds: began.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn mean_value_bytes(&self, values: Values) -> u32 {
+        let tokens = &self.trace.tokens;
+        let sum: u64 = tokens
+            .iter()
+            .map(|token| u64::from(values.bytes(token)))
+            .sum();
+        (sum / (tokens.len() as u64).max(1)) as u32
+    }
+
+    fn future(&self, unit: u8) -> Future {
+        let of_unit = self
+            .trace
+            .requests
+            .iter()
+            .zip(self.of_unit)
+            .filter(|(_, of)| **of == unit);
+        let timed =
+            of_unit.map(|(request, _)| (request.token, FIRST_SECOND + request.millis / 1000));
+        Future::of(timed, self.trace.tokens.len())
+    }
+
+    fn row(&self, cache: &Cache<'_>, found: &Found) -> Row {
+        let about = &self.trace.about;
+        let counted = about
+            .millis
+            .saturating_sub(self.options.warm_up_seconds.saturating_mul(1000));
+        Row {
+            scenario: about.name.clone(),
+            seed: about.seed,
+            units: self.units,
+            balance: self.balance.name().to_owned(),
+            units_replayed: self.units_replayed(),
+            values: cache.values.to_string(),
+            ttl_seconds: cache.ttl_seconds,
+            memory_bytes: cache.memory_bytes,
+            policy: cache.spec.name.clone(),
+            tally: found.tally,
+            counted_seconds: f64::from(counted) / 1000.0,
+            replayed_per_second: found.requests as f64 / found.seconds,
+        }
+    }
+}
+
+fn sum(of_units: &[Found]) -> Found {
+    of_units.iter().fold(Found::default(), |mut sum, found| {
+        sum.tally.add(&found.tally);
+        sum.requests += found.requests;
+        sum.seconds += found.seconds;
+        sum
+    })
+}
+
+/// Does all jobs on so many threads, each when one is free; the results in the jobs' order. The
+/// first error ends it.
+fn in_parallel<J: Sync, R: Send>(
+    threads: NonZero<usize>,
+    jobs: &[J],
+    work: impl Fn(&J) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.get().min(jobs.len()) {
+            scope.spawn(|| {
+                loop {
+                    // Relaxed: it only decides who does which job.
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(number) else { return };
+                    let result = work(job);
+                    if result.is_err() {
+                        next.store(jobs.len(), Ordering::Relaxed);
+                    }
+                    done.lock().push((number, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner();
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
+}

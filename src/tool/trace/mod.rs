@@ -8,6 +8,8 @@
 //!
 //! Invariants: requests are in the order of their time; every request names a token of the trace.
 
+pub mod file;
+
 /// Which token of a trace: its place in [`Trace::tokens`].
 pub type TokenId = u32;
 

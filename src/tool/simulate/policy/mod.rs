@@ -8,6 +8,22 @@
 //! Each policy is a file. The policies of other people's crates have no virtual time: what has
 //! expired is taken out of them by [`expiry`] before it can be hit.
 
+pub mod belady;
+pub mod expiry;
+pub mod fifo;
+pub mod hasher;
+pub mod infinite;
+pub mod list;
+pub mod lru;
+pub mod memcached;
+pub mod moka;
+pub mod quick_cache;
+pub mod residents;
+pub mod s3_fifo;
+pub mod sieve;
+pub mod spec;
+pub mod tokencached;
+
 use crate::tool::trace::TokenId;
 
 /// Seconds of virtual time; never 0 nor 1.
@@ -18,6 +34,15 @@ pub const NEVER: Seconds = 0;
 
 /// Bytes of an entry's key: that of a plain token.
 pub const KEY_BYTES: u32 = crate::tool::keys::PLAIN_BYTES as u32;
+
+/// Bytes that an entry is charged beside key and value, where the policy has no account of its own:
+/// as many as tokencached needs, so that policies are compared and not how they keep their books.
+pub const OVERHEAD_BYTES: u32 = 56;
+
+/// Bytes that an entry is charged.
+pub fn charged_bytes(value_bytes: u32) -> u32 {
+    KEY_BYTES + value_bytes + OVERHEAD_BYTES
+}
 
 /// What is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

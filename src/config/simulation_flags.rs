@@ -1,0 +1,283 @@
+//! The command lines of `tokencached-tool generate` and `simulate`.
+//!
+//! Lists are separated by commas; the caches that are replayed are their combinations. What the
+//! numbers mean, and which make no sense, is for `tool/` to say.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::units;
+use crate::tool::Error;
+use crate::tool::generate::Scenario;
+use crate::tool::simulate::balance::Balance;
+use crate::tool::simulate::policy::spec::{DEFAULTS, Spec};
+use crate::tool::simulate::replay::Values;
+use crate::tool::simulate::{self, Units};
+
+/// `generate`.
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// Who asks; --list names the scenarios
+    #[arg(long, value_name = "NAME", default_value = "large")]
+    pub scenario: String,
+    /// The same seed gives the same trace
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Set a parameter of the scenario; can be given again
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// The file to write
+    #[arg(long, short, value_name = "FILE", required_unless_present = "list")]
+    pub output: Option<PathBuf>,
+    /// Print all scenarios, and all parameters with their values in this one
+    #[arg(long)]
+    pub list: bool,
+}
+
+impl Generate {
+    /// The scenario with its parameters.
+    ///
+    /// # Errors
+    /// [`Error::Options`].
+    pub fn scenario(&self) -> Result<Scenario, Error> {
+        with_parameters(&self.scenario, &self.set)
+    }
+}
+
+/// `simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// Replay the trace in this file; can be given again
+    #[arg(long, value_name = "FILE")]
+    pub trace: Vec<PathBuf>,
+    /// Generate and replay these scenarios (default: large, if there is no --trace)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub scenario: Vec<String>,
+    /// The seeds to generate each scenario from; tables show the mean
+    #[arg(
+        long,
+        value_name = "NUMBERS",
+        value_delimiter = ',',
+        default_value = "1"
+    )]
+    pub seeds: Vec<u64>,
+    /// Set a parameter of the scenarios; can be given again
+    #[arg(long, value_name = "NAME=VALUE", requires = "scenario")]
+    pub set: Vec<String>,
+    /// What to compare (default: all but memory-hungry variants); a wrong name lists them
+    #[arg(long, value_name = "NAMES", default_value = DEFAULTS)]
+    pub policies: String,
+    /// Memory of each unit's cache, in MiB, or with k, m or g
+    #[arg(
+        long,
+        short,
+        value_name = "SIZES",
+        value_delimiter = ',',
+        default_value = "16,64"
+    )]
+    pub memory: Vec<String>,
+    /// keystonemiddleware's token_cache_time, in seconds
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_delimiter = ',',
+        default_value = "300"
+    )]
+    pub ttl: Vec<u32>,
+    /// Units that the API has, each with a cache of its own
+    #[arg(
+        long,
+        value_name = "NUMBERS",
+        value_delimiter = ',',
+        default_value = "3"
+    )]
+    pub units: Vec<u32>,
+    /// How requests are shared out to the units: roundrobin, leastconn or source
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "roundrobin"
+    )]
+    pub balance: Vec<String>,
+    /// Replay all units' caches, not only the first one's
+    #[arg(long)]
+    pub all_units: bool,
+    /// Lengths of values: packed as tokencached keeps them, plain as they come, or bytes for all
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "packed"
+    )]
+    pub values: Vec<String>,
+    /// How long Keystone takes for a validation; requests meanwhile miss as well
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    pub validation_ms: u32,
+    /// Seconds at the start of a trace that are replayed and not counted
+    #[arg(long, value_name = "S", default_value_t = 1800)]
+    pub warm_up: u32,
+    /// Caches replayed at once (default: one a core)
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZero<usize>>,
+    /// What to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Write that to a file instead
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Also write a page with curves
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Show no progress; none is shown either where standard error is no terminal
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// How a report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For a terminal.
+    Table,
+    /// For a document.
+    Markdown,
+    /// One line a cache.
+    Csv,
+    /// All of it.
+    Json,
+}
+
+impl Simulate {
+    /// Which caches to replay.
+    ///
+    /// # Errors
+    /// [`Error::Options`].
+    pub fn options(&self) -> Result<simulate::Options, Error> {
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        let options = simulate::Options {
+            policies: policies(&self.policies)?,
+            memory_bytes: each(&self.memory, memory)?,
+            ttl_seconds: self.ttl.clone(),
+            units: self.units.clone(),
+            balances: each(&self.balance, Balance::named)?,
+            replayed: if self.all_units {
+                Units::All
+            } else {
+                Units::First
+            },
+            values: each(&self.values, values)?,
+            validation_millis: self.validation_ms,
+            warm_up_seconds: self.warm_up,
+            threads: self.threads.unwrap_or_else(cores),
+        };
+        options.check()?;
+        Ok(options)
+    }
+
+    /// The scenarios to generate, each with a seed.
+    ///
+    /// # Errors
+    /// [`Error::Options`].
+    pub fn scenarios(&self) -> Result<Vec<(Scenario, u64)>, Error> {
+        let default = [String::from("large")];
+        let names: &[String] = match (&self.scenario[..], self.trace.is_empty()) {
+            ([], true) => &default,
+            (names, _) => names,
+        };
+        let mut scenarios = Vec::new();
+        for name in names {
+            let scenario = with_parameters(name, &self.set)?;
+            scenarios.extend(self.seeds.iter().map(|seed| (scenario.clone(), *seed)));
+        }
+        Ok(scenarios)
+    }
+}
+
+fn with_parameters(name: &str, assignments: &[String]) -> Result<Scenario, Error> {
+    let mut scenario = Scenario::named(name)?;
+    assignments
+        .iter()
+        .try_for_each(|assignment| scenario.set(assignment))?;
+    Ok(scenario)
+}
+
+fn each<T>(texts: &[String], parse: impl Fn(&str) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+    texts.iter().map(|text| parse(text.trim())).collect()
+}
+
+/// Policies are separated by commas, and so are one's parameters: what has a `=` and no name
+/// of a policy in front belongs to the one before.
+fn policies(text: &str) -> Result<Vec<Spec>, Error> {
+    let mut names: Vec<String> = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        match names.last_mut() {
+            Some(name) if part.contains('=') && !part.contains(':') => {
+                name.push(',');
+                name.push_str(part);
+            }
+            _ => names.push(part.to_owned()),
+        }
+    }
+    each(&names, Spec::parse)
+}
+
+fn memory(text: &str) -> Result<u64, Error> {
+    units::size(text, units::MIB)
+        .ok()
+        .filter(|bytes| *bytes <= 1 << 40)
+        .ok_or_else(|| {
+            Error::Options(format!(
+                "--memory {text:?}: give MiB, such as 64, or 64k, 2g"
+            ))
+        })
+}
+
+fn values(text: &str) -> Result<Values, Error> {
+    match text {
+        "plain" => Ok(Values::Plain),
+        "packed" => Ok(Values::Packed),
+        _ => text.parse().map(Values::Bytes).map_err(|_| {
+            Error::Options(format!(
+                "--values {text:?}: give packed, plain or a number of bytes"
+            ))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policys_parameters_stay_with_it() {
+        let names = |text| -> Vec<String> {
+            policies(text)
+                .unwrap()
+                .into_iter()
+                .map(|spec| spec.name)
+                .collect()
+        };
+        let given = "lru,tokencached:probation=30,ghost=100,tokencached:work=2,infinite";
+        assert_eq!(
+            names(given),
+            [
+                "lru",
+                "tokencached:probation=30,ghost=100",
+                "tokencached:work=2",
+                "infinite"
+            ]
+        );
+    }
+
+    #[test]
+    fn sizes_and_lengths_that_make_no_sense_are_told() {
+        assert_eq!(memory("64").unwrap(), 64 << 20);
+        assert_eq!(memory("64k").unwrap(), 64 << 10);
+        for text in ["", "x", "-1", "0", "9999999999999"] {
+            assert!(memory(text).is_err(), "{text}");
+        }
+        assert!(values("10240").is_ok() && values("tiny").is_err());
+    }
+}

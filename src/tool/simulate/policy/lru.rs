@@ -1,0 +1,93 @@
+//! Least recently used.
+
+use super::list::Lists;
+use super::residents::{Expired, Residents};
+use super::{Entry, Policy, Seconds};
+use crate::tool::trace::TokenId;
+
+const ALL: usize = 0;
+
+/// What was not asked for the longest leaves first.
+#[derive(Debug)]
+pub struct Lru {
+    residents: Residents,
+    lists: Lists,
+}
+
+impl Lru {
+    /// An empty cache of so many bytes for so many tokens.
+    pub fn new(memory_bytes: u64, tokens: usize, expired: Expired) -> Lru {
+        Lru {
+            residents: Residents::new(memory_bytes, tokens, expired),
+            lists: Lists::new(1, tokens),
+        }
+    }
+}
+
+impl Policy for Lru {
+    fn get(&mut self, token: TokenId, now: Seconds) -> bool {
+        if !self.residents.alive(token, now) {
+            return false;
+        }
+        self.lists.remove(token);
+        self.lists.push_front(ALL, token);
+        true
+    }
+
+    fn put(&mut self, token: TokenId, entry: Entry, now: Seconds) {
+        if self.residents.holds(token) {
+            self.residents.remove(token);
+            self.lists.remove(token);
+        }
+        while let Some((expired, _)) = self.residents.pop_expired(now) {
+            self.lists.remove(expired);
+        }
+        while self.residents.lacks_room_for(entry) {
+            let Some(oldest) = self.lists.pop_back(ALL) else {
+                return;
+            };
+            self.residents.remove(oldest);
+        }
+        self.residents.add(token, entry);
+        self.lists.push_front(ALL, token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_asked_for_the_longest_leaves_first() {
+        let entry = Entry {
+            value_bytes: 1_000,
+            expiry: 2_000,
+        };
+        let mut lru = Lru::new(3_500, 9, Expired::First);
+        (0..3).for_each(|token| lru.put(token, entry, 1_000));
+        assert!(lru.get(0, 1_001));
+        lru.put(3, entry, 1_002);
+        assert_eq!(
+            [0, 1, 2, 3].map(|token| lru.get(token, 1_003)),
+            [true, false, true, true]
+        );
+    }
+
+    #[test]
+    fn what_has_expired_leaves_before_what_is_alive_if_told_so() {
+        let entry = |expiry| Entry {
+            value_bytes: 1_000,
+            expiry,
+        };
+        for (expired, stays) in [(Expired::First, true), (Expired::Stay, false)] {
+            let mut lru = Lru::new(3_500, 9, expired);
+            lru.put(0, entry(1_500), 1_000);
+            lru.put(1, entry(1_600), 1_000);
+            lru.put(2, entry(1_700), 1_000);
+            assert!(lru.get(0, 1_001) && lru.get(1, 1_002));
+            assert!(lru.get(2, 1_003) && lru.get(0, 1_004));
+            lru.put(3, entry(1_900), 1_500);
+            assert_eq!(lru.get(1, 1_501), stays);
+        }
+    }
+}
