@@ -8,6 +8,8 @@
 //! Each policy is a file. The policies of other people's crates have no virtual time: what has
 //! expired is taken out of them by [`expiry`] before it can be hit.
 
+pub mod list;
+
 use crate::tool::trace::TokenId;
 
 /// Seconds of virtual time; never 0 nor 1.
