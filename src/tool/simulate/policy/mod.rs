@@ -9,6 +9,7 @@
 //! expired is taken out of them by [`expiry`] before it can be hit.
 
 pub mod list;
+pub mod memcached;
 
 use crate::tool::trace::TokenId;
 
