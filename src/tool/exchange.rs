@@ -246,13 +246,13 @@ impl Exchange {
 
 /// What follows the key in `VALUE <key> <flags> <bytes>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Header {
-    flags: u32,
-    bytes: usize,
+pub(super) struct Header {
+    pub(super) flags: u32,
+    pub(super) bytes: usize,
 }
 
 impl Header {
-    fn parse(line: &[u8], key_bytes: usize) -> Option<Header> {
+    pub(super) fn parse(line: &[u8], key_bytes: usize) -> Option<Header> {
         let numbers = line
             .strip_prefix(b"VALUE ")?
             .get(key_bytes..)?
@@ -266,7 +266,7 @@ impl Header {
     }
 }
 
-fn is_error(line: &[u8]) -> bool {
+pub(super) fn is_error(line: &[u8]) -> bool {
     line == b"ERROR\r\n" || line.starts_with(b"SERVER_ERROR ") || line.starts_with(b"CLIENT_ERROR ")
 }
 

@@ -11,6 +11,8 @@
 //!   (keys and values, which come from [`keys`] and [`pad`] or [`tokens`]), [`exchange`] (requests
 //!   out, replies in, every byte checked), [`wire`] (sockets) and [`process`] (what the kernel knows
 //!   about the server).
+//! - [`replay`] sends a [`trace`]'s requests to a server at their times and counts the hits, as
+//!   [`simulate`] does with models of caches.
 //!
 //! Nothing here knows tokencached's inside: the tool speaks the classic text protocol, so that
 //! every figure can be taken from memcached as well. Keys and values are made up; no token of a
@@ -28,6 +30,7 @@ pub mod options;
 pub mod pad;
 pub mod process;
 pub mod random;
+pub mod replay;
 pub mod report;
 pub mod simulate;
 pub mod stats;
