@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::geometry::SegmentId;
 use super::item::{Header, Life, NEVER, footprint};
-use super::segment::{Chain, Evacuation, Kind, Lane, Log};
+use super::segment::{Chain, ChainState, Evacuation, Kind, Lane, Log};
 use super::{Cause, LockedShard, Miss, Refusal, Store};
 
 /// Segments kept free.
@@ -40,14 +40,20 @@ pub(super) const NO_SEGMENT: u32 = u32::MAX;
 /// How items are chosen to leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eviction {
-    /// Probation's share of the segments in use, in percent, above which it is evacuated before
-    /// main.
+    /// Share of the segments in use, in percent, up to which probation is never evacuated before main.
     pub probation_percent: u32,
+    /// The same while its oldest items came less than `probation_seconds` ago.
+    pub probation_percent_max: u32,
+    /// What new items should have to show that they are used, in seconds.
+    pub probation_seconds: u32,
     /// A read this soon after the write, in seconds, does not count: the requests of one page arrive
     /// together.
     pub proves_after_seconds: u32,
     /// Keys that the ghost remembers, in percent of the items held.
     pub ghost_percent: u32,
+    /// A key that comes back goes to main if it was last used within so many percent of the time that
+    /// items stay there: if it would have been a hit there.
+    pub return_percent: u32,
     /// Bytes of evacuation that one byte of a set pays for at most.
     pub work_per_byte: u32,
     /// An item without an expiry that was not read for so many seconds leaves when its segment is
@@ -61,9 +67,12 @@ impl Default for Eviction {
     /// What the table above found best.
     fn default() -> Eviction {
         Eviction {
-            probation_percent: 20,
+            probation_percent: 10,
+            probation_percent_max: 30,
+            probation_seconds: 8,
             proves_after_seconds: 5,
             ghost_percent: 200,
+            return_percent: 100,
             work_per_byte: 4,
             lasting_idle_seconds: 3600,
             segment_bytes: None,
@@ -157,14 +166,7 @@ impl Store {
         if log.chains.iter().all(|chain| chain.sealed.is_empty()) {
             log.seal_all(self.segments());
         }
-        let [probation, main] = &log.chains;
-        let share = self.options.eviction.probation_percent;
-        let probation_is_full = probation.segments * 100 > log.in_use * share;
-        let from = if probation_is_full || main.segments <= MAIN_SEGMENTS_MIN {
-            Chain::Probation
-        } else {
-            Chain::Main
-        };
+        let from = self.next_chain(log, now_seconds);
         let other = match from {
             Chain::Probation => Chain::Main,
             Chain::Main => Chain::Probation,
@@ -172,6 +174,41 @@ impl Store {
         self.pop_unwritten(log, from)
             .or_else(|| self.pop_unwritten(log, other))
             .map(Some)
+    }
+
+    /// The chain whose turn it is to be evacuated. Notes on the way how long items stay in main.
+    fn next_chain(&self, log: &Log, now_seconds: u32) -> Chain {
+        let eviction = &self.options.eviction;
+        let [probation, main] = &log.chains;
+        let age = |chain: &ChainState| {
+            let opened_at =
+                |&oldest: &SegmentId| self.states[oldest as usize].opened_at.load(Relaxed);
+            let oldest = chain.sealed.front().map(opened_at);
+            oldest.map_or(u32::MAX, |opened_at| now_seconds.saturating_sub(opened_at))
+        };
+        let allowed = if age(probation) < eviction.probation_seconds {
+            eviction
+                .probation_percent_max
+                .max(eviction.probation_percent)
+        } else {
+            eviction.probation_percent
+        };
+        let probation_is_full = probation.segments * 100 > log.in_use * allowed;
+        let main_age = age(main);
+        if !probation_is_full && main.segments > MAIN_SEGMENTS_MIN {
+            self.main_seconds.store(main_age, Relaxed);
+            return Chain::Main;
+        }
+        // What is left alone stays at least as long as it has been there.
+        self.main_seconds.fetch_max(main_age, Relaxed);
+        Chain::Probation
+    }
+
+    /// Whether an item that was not used for so long would still be in main, had it been there.
+    pub(super) fn would_have_stayed(&self, idle_seconds: u32) -> bool {
+        let main_seconds = u64::from(self.main_seconds.load(Relaxed));
+        let share = u64::from(self.options.eviction.return_percent);
+        u64::from(idle_seconds) * 100 <= main_seconds * share
     }
 
     /// The oldest segment of a chain into which nobody is writing.
@@ -236,8 +273,9 @@ impl Store {
         if !shard.contains(hash, item.position()) {
             return Some(room);
         }
-        let moves =
-            |log: &mut Log, shard: &mut LockedShard<'_>| self.move_item(log, shard, hash, item);
+        let moves = |log: &mut Log, shard: &mut LockedShard<'_>| {
+            self.move_item(log, shard, hash, item, now_seconds)
+        };
         let cause = match self.validity(item, now_seconds) {
             Ok(()) if !self.options.evict => return moves(log, &mut shard).then_some(room),
             Ok(()) if may_move && self.is_in_use(item, now_seconds) && moves(log, &mut shard) => {
@@ -247,7 +285,7 @@ impl Store {
             Err(Miss::Flushed) => Cause::Flushed,
             Err(_) => Cause::Expired,
         };
-        shard.remove(self, hash, item, cause, now_seconds);
+        shard.remove(self, hash, item, cause);
         Some(room)
     }
 
@@ -267,6 +305,7 @@ impl Store {
         shard: &mut LockedShard<'_>,
         hash: u64,
         item: &Header<'_>,
+        now_seconds: u32,
     ) -> bool {
         let segments = self.segments();
         let lengths = (item.key_bytes(), item.value_bytes());
@@ -277,7 +316,10 @@ impl Store {
             _ => (Chain::Main, Lane::Moved),
         };
         let mut room = log.reserve_in_open(segments, (chain, lane), lengths);
-        if room.is_none() && self.free_segments(log) >= 1 && log.open(segments, chain, lane) {
+        if room.is_none()
+            && self.free_segments(log) >= 1
+            && log.open(segments, chain, lane, now_seconds)
+        {
             room = log.reserve_in_open(segments, (chain, lane), lengths);
         }
         let Some(position) = room else {
@@ -334,7 +376,7 @@ impl Store {
                     Err(Miss::Flushed) => Cause::Flushed,
                     Err(_) => Cause::Expired,
                 };
-                shard.remove(self, hash, &item, cause, now_seconds);
+                shard.remove(self, hash, &item, cause);
             }
         }
         log.retire(segments, head);
@@ -416,7 +458,7 @@ impl Store {
                 Err(_) => Some(Cause::Expired),
             };
             if let Some(cause) = cause {
-                shard.remove(self, hash, item, cause, now_seconds);
+                shard.remove(self, hash, item, cause);
             }
         }
         room

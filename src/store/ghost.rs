@@ -1,12 +1,12 @@
 //! The ghost: which keys left not long ago.
 //!
 //! One for each shard of the index, under the shard's lock. A key that comes back while its ghost is
-//! here has shown that it is used more than once, and goes straight to the main chain (2Q; the study
-//! behind it gave 2.4 points of hit ratio under a flood of tokens used once). It holds as many keys as
-//! `eviction` says, in 8 bytes each: 32 bits of the key's hash, the cause of leaving, and the second.
+//! here has shown that it is used more than once; `eviction` decides by the time since its last use
+//! whether it goes straight to the main chain. It holds as many keys as `eviction` says, in 8
+//! bytes each: 32 bits of the key's hash, the cause of leaving, and the second of the last use.
 //!
 //! Invariants:
-//! - bounded: a bucket of eight, and in it the oldest makes room;
+//! - bounded: a bucket of eight, and in it the one that was used the longest ago makes room;
 //! - a false positive (two keys with the same 32 bits) costs a place in the main chain, never a
 //!   wrong value.
 
@@ -25,11 +25,11 @@ pub struct Ghost {
 }
 
 impl Ghost {
-    /// Notes that a key left, and remembers about so many keys.
-    pub fn insert(&mut self, hash: u64, cause: Cause, now_seconds: u32, keys: usize) {
+    /// Notes that a key left which was last used at that second, and remembers about so many keys.
+    pub fn insert(&mut self, hash: u64, cause: Cause, used_at_seconds: u32, keys: usize) {
         self.fit(keys);
         let fingerprint = hash as u32;
-        let detail = (cause as u32) << CAUSE_SHIFT | (now_seconds & SECONDS_MASK).max(1);
+        let detail = (cause as u32) << CAUSE_SHIFT | (used_at_seconds & SECONDS_MASK).max(1);
         let bucket = self.bucket(fingerprint);
         let entries = &mut self.entries[bucket];
         let same = |&entry: &u64| (entry >> 32) as u32 == fingerprint && entry != 0;
@@ -47,24 +47,18 @@ impl Ghost {
         }
     }
 
-    /// Forgets a key; says whether it was known.
-    pub fn take(&mut self, hash: u64) -> bool {
+    /// Forgets a key; says for how many seconds it had not been used, if it was known.
+    pub fn take(&mut self, hash: u64, now_seconds: u32) -> Option<u32> {
         if self.entries.is_empty() {
-            return false;
+            return None;
         }
         let fingerprint = hash as u32;
         let bucket = self.bucket(fingerprint);
-        let entries = &mut self.entries[bucket];
-        let found = entries
+        let entry = self.entries[bucket]
             .iter_mut()
-            .find(|entry| **entry != 0 && (**entry >> 32) as u32 == fingerprint);
-        match found {
-            Some(entry) => {
-                *entry = 0;
-                true
-            }
-            None => false,
-        }
+            .find(|entry| **entry != 0 && (**entry >> 32) as u32 == fingerprint)?;
+        let used_at = std::mem::take(entry) as u32 & SECONDS_MASK;
+        Some(now_seconds.wrapping_sub(used_at) & SECONDS_MASK)
     }
 
     /// Bytes it takes.
@@ -111,10 +105,10 @@ mod tests {
     #[test]
     fn a_key_is_known_once_after_it_left() {
         let mut ghost = Ghost::default();
-        assert!(!ghost.take(hash(1)));
+        assert_eq!(ghost.take(hash(1), 130), None);
         ghost.insert(hash(1), Cause::Evicted, 100, 100);
-        assert!(ghost.take(hash(1)));
-        assert!(!ghost.take(hash(1)));
+        assert_eq!(ghost.take(hash(1), 130), Some(30));
+        assert_eq!(ghost.take(hash(1), 130), None);
     }
 
     #[test]
@@ -124,7 +118,7 @@ mod tests {
             ghost.insert(hash(number), Cause::Evicted, number as u32, 200);
         }
         assert!(ghost.bytes() <= 8 * 320, "{} bytes", ghost.bytes());
-        let recent = (9_900..10_000).filter(|&number| ghost.take(hash(number)));
+        let recent = (9_900..10_000).filter(|&number| ghost.take(hash(number), 10_000).is_some());
         assert!(recent.count() > 90, "the newest are the ones that are kept");
     }
 
@@ -135,6 +129,11 @@ mod tests {
             ghost.insert(hash(number), Cause::Expired, 5, 8);
         }
         ghost.insert(hash(100), Cause::Expired, 5, 2_000);
-        assert!((0..8).filter(|&number| ghost.take(hash(number))).count() >= 6);
+        assert!(
+            (0..8)
+                .filter(|&number| ghost.take(hash(number), 10).is_some())
+                .count()
+                >= 6
+        );
     }
 }

@@ -153,6 +153,8 @@ pub struct Store {
     flush_at: AtomicU32,
     /// The segment that is being emptied; [`eviction::NO_SEGMENT`] without one.
     evacuating: AtomicU32,
+    /// How long items stay in main, in seconds, as last seen; `u32::MAX` while none has to leave it.
+    main_seconds: AtomicU32,
     /// Bytes of segments held by uploads that are under way.
     upload_bytes: AtomicU64,
     dictionaries: Dictionaries,
@@ -190,6 +192,7 @@ impl Store {
             flush_sequence: AtomicU64::new(superblock.flush_sequence()),
             flush_at: AtomicU32::new(superblock.flush_at()),
             evacuating: AtomicU32::new(eviction::NO_SEGMENT),
+            main_seconds: AtomicU32::new(u32::MAX),
             upload_bytes: AtomicU64::new(0),
             dictionaries: Dictionaries::default(),
             counters: Counters::default(),
@@ -256,7 +259,7 @@ impl Store {
         let mut shard = self.lock(hash);
         match self.find_valid(&shard, hash, key, now_seconds) {
             Ok(item) => {
-                shard.remove(self, hash, &item, Cause::Deleted, now_seconds);
+                shard.remove(self, hash, &item, Cause::Deleted);
                 true
             }
             Err(_) => false,
@@ -482,14 +485,7 @@ impl std::ops::Deref for LockedShard<'_> {
 
 impl LockedShard<'_> {
     /// Takes an item out of the index: the one way by which items leave.
-    fn remove(
-        &mut self,
-        store: &Store,
-        hash: u64,
-        item: &Header<'_>,
-        cause: Cause,
-        now_seconds: u32,
-    ) {
+    fn remove(&mut self, store: &Store, hash: u64, item: &Header<'_>, cause: Cause) {
         let known = self.shard.remove(hash, item.position());
         debug_assert!(known, "only items that the index knows are removed");
         item.set_life(Life::Dead);
@@ -507,7 +503,7 @@ impl LockedShard<'_> {
             let ghost_keys = self.shard.items() * share / 100;
             self.shard
                 .ghost
-                .insert(hash, cause, now_seconds, ghost_keys);
+                .insert(hash, cause, item.accessed_at(), ghost_keys);
         }
         store.counters.count(removal);
     }

@@ -99,7 +99,8 @@ impl Store {
             return Ok(Placement::Done(outcome));
         }
         let Some(item) = present else {
-            let returned = shard.shard.ghost.take(write.hash);
+            let idle_seconds = shard.shard.ghost.take(write.hash, write.now_seconds);
+            let returned = idle_seconds.is_some_and(|seconds| self.would_have_stayed(seconds));
             self.counters
                 .returned
                 .fetch_add(u64::from(returned), Relaxed);
@@ -134,7 +135,7 @@ impl Store {
             Err(Miss::Flushed) => Cause::Flushed,
             Err(_) => Cause::Expired,
         };
-        shard.remove(self, write.hash, &item, cause, write.now_seconds);
+        shard.remove(self, write.hash, &item, cause);
         None
     }
 

@@ -167,6 +167,8 @@ pub struct State {
     pub live_items: AtomicU32,
     /// Their bytes, slack included.
     pub live_bytes: AtomicU64,
+    /// The second in which it was opened; 0 if another process did.
+    pub opened_at: AtomicU32,
     /// The latest expiry of its items; `u32::MAX` if one never expires.
     expiry_max: AtomicU32,
     /// The newest write sequence of its items.
@@ -349,7 +351,13 @@ impl Log {
     }
 
     /// Opens a new segment for a lane and seals the one it had. The caller has checked the limit.
-    pub fn open(&mut self, segments: Segments<'_>, chain: Chain, lane: Lane) -> bool {
+    pub fn open(
+        &mut self,
+        segments: Segments<'_>,
+        chain: Chain,
+        lane: Lane,
+        now_seconds: u32,
+    ) -> bool {
         self.seal(segments, chain, lane);
         let Some(segment) = self.take(segments) else {
             return false;
@@ -358,6 +366,10 @@ impl Log {
         header.set_next(None);
         header.set_written(SEGMENT_HEADER_BYTES);
         header.set(Kind::Open, chain);
+        segments
+            .state(segment)
+            .opened_at
+            .store(now_seconds, Relaxed);
         let chain = &mut self.chains[chain as usize];
         chain.open[lane as usize] = Some(segment);
         chain.segments += 1;

@@ -128,7 +128,7 @@ impl Store {
         // What the index has grown into is not kept beside it.
         let kept = self.free_segments(&log).max(1) as usize;
         log.punch_free(segments, kept);
-        if !log.open(segments, chain, lane) {
+        if !log.open(segments, chain, lane, now_seconds) {
             return Err(Refusal::OutOfMemory);
         }
         log.reserve_in_open(segments, (chain, lane), lengths)
@@ -185,7 +185,7 @@ impl Upload<'_> {
         let old_expiry = present.map_or(super::NEVER, |item| item.expiry());
         let expiry = write.expiry.unwrap_or(old_expiry);
         if let Some(old) = present {
-            shard.remove(store, write.hash, &old, Cause::Replaced, write.now_seconds);
+            shard.remove(store, write.hash, &old, Cause::Replaced);
         }
         let identity = write.identity(store.next_sequence());
         let item = Header::at(&store.heap, self.position);

@@ -64,19 +64,19 @@ parameters! {
     /// How much more (and less) people do by day (and by night): 0 not at all, 1 nothing at midnight.
     day_swing = 0.4, 0..=1;
     /// Processes with a token of their own that ask steadily: nova-compute, neutron agents and the like.
-    services = 900, 0..=1000000;
+    services = 800, 0..=1000000;
     /// Requests a second of a service, on average; a few do much more than most.
     service_requests_per_second = 0.3, 0.0001..=1000;
     /// How long a service or a controller uses a token before it takes a new one, in seconds.
     token_seconds = 3300, 1..=1000000;
     /// Programs that look after something at intervals: autoscalers, cloud providers, inventories.
-    controllers = 1200, 0..=1000000;
+    controllers = 1000, 0..=1000000;
     /// Seconds between two rounds of a controller, on average.
-    controller_interval_seconds = 30, 0.1..=100000;
+    controller_interval_seconds = 45, 0.1..=100000;
     /// Requests in a round of a controller.
     controller_requests = 2, 1..=1000;
     /// People with a dashboard open.
-    dashboards = 300, 0..=1000000;
+    dashboards = 450, 0..=1000000;
     /// How long one is open, in seconds, on average.
     dashboard_seconds = 1200, 1..=1000000;
     /// Seconds between two pages, on average.
@@ -84,9 +84,9 @@ parameters! {
     /// Requests for one page, on average.
     dashboard_requests = 6, 1..=1000;
     /// Commands and jobs a second, each with a new token.
-    commands_per_second = 8, 0..=100000;
+    commands_per_second = 17, 0..=100000;
     /// Requests of a command, on average.
-    command_requests = 4, 1..=1000;
+    command_requests = 3, 1..=1000;
     /// Seconds between the requests of a command, on average.
     command_pause_seconds = 1, 0..=100000;
     /// Monitoring checks, each with a new token every time.
@@ -164,15 +164,15 @@ impl Scenario {
                 ("monitors", 20.0),
             ],
             "ci" => &[
-                ("services", 300.0),
+                ("services", 450.0),
                 ("controllers", 300.0),
                 ("dashboards", 60.0),
-                ("commands_per_second", 70.0),
+                ("commands_per_second", 75.0),
                 ("monitors", 60.0),
             ],
             "flash-crowd" => &[("crowd_hours", 3.0)],
-            "mint-once" => &[("attack_tokens_per_second", 90.0)],
-            "mint-thrice" => &[("attack_tokens_per_second", 90.0), ("attack_uses", 3.0)],
+            "mint-once" => &[("attack_tokens_per_second", 200.0)],
+            "mint-thrice" => &[("attack_tokens_per_second", 70.0), ("attack_uses", 3.0)],
             "dogpile" => &[("lasting_per_second", 2.0)],
             _ => {
                 let known = NAMES.iter().map(|(known, _)| *known);

@@ -210,6 +210,10 @@ fn eviction(parameters: &str) -> Result<Eviction, Error> {
             "proves-after" => eviction.proves_after_seconds = number,
             "ghost" if number <= 10_000 => eviction.ghost_percent = number,
             "ghost" => return Err(wrong("keys in percent of the items held, at most 10000")),
+            "probation-max" if number <= 100 => eviction.probation_percent_max = number,
+            "probation-max" => return Err(wrong("a share of the memory in percent, at most 100")),
+            "probation-seconds" => eviction.probation_seconds = number,
+            "return" => eviction.return_percent = number,
             "work" if number > 0 => eviction.work_per_byte = number,
             "work" => return Err(wrong("at least 1")),
             "lasting-idle" => eviction.lasting_idle_seconds = number,
@@ -219,7 +223,7 @@ fn eviction(parameters: &str) -> Result<Eviction, Error> {
             "segment-kib" => return Err(wrong("a power of two from 16 to 4096")),
             _ => {
                 return Err(wrong(
-                    "the parameters are probation, proves-after, ghost, work, lasting-idle and segment-kib",
+                    "the parameters are probation, probation-max, probation-seconds, proves-after, ghost, return, work, lasting-idle and segment-kib",
                 ));
             }
         }
