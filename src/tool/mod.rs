@@ -29,6 +29,7 @@ pub mod load_report;
 pub mod options;
 pub mod pad;
 pub mod process;
+pub mod progress;
 pub mod random;
 pub mod replay;
 pub mod report;
