@@ -33,6 +33,7 @@ pub mod tokens;
 pub mod trace;
 pub mod wire;
 pub mod workload;
+pub mod write;
 
 use std::fmt;
 use std::io;
@@ -102,6 +103,8 @@ pub enum Error {
     Options(String),
     /// The server's process could not be looked at.
     Process(u32, io::Error),
+    /// A file could not be written; what was at its path is still there.
+    Write(PathBuf, io::Error),
     /// The tool itself could not get what it needs from the operating system.
     System(&'static str, io::Error),
 }
@@ -134,6 +137,10 @@ impl fmt::Display for Error {
                 f,
                 "cannot read /proc/{pid}: {why}; run on the server's machine, as its user or root"
             ),
+            Error::Write(path, why) => write!(
+                f,
+                "cannot write {path:?}: {why}; give the path of a file in a folder that you may write to"
+            ),
             Error::System(what, why) => write!(f, "cannot {what}: {why}"),
         }
     }
@@ -145,6 +152,7 @@ impl std::error::Error for Error {
             Error::Connect(_, why)
             | Error::Lost(_, why)
             | Error::Process(_, why)
+            | Error::Write(_, why)
             | Error::System(_, why) => Some(why),
             _ => None,
         }
