@@ -1,7 +1,21 @@
 //! What a simulation found: one row for each cache that was replayed.
 //!
-//! The views of it are files of their own: a table for a terminal and for Markdown, CSV, JSON, and a
-//! page with curves.
+//! The views of it are files of their own: [`table`] for a terminal and for Markdown, [`records`] for
+//! CSV and JSON. Each is a function from a [`Report`] to a `String` that
+//! ends with a newline; [`write_whole`](crate::tool::write::write_whole) brings it into a file.
+//!
+//! The tables are made by [`grid`], which arranges the rows and takes the mean over seeds, and
+//! [`words`], which names things.
+//!
+//! Invariant: *the same simulation gives the same tables*. They have no date, no fact
+//! about the machine and no figure of speed; only the records have.
+
+pub mod grid;
+#[cfg(test)]
+mod made_up;
+pub mod records;
+pub mod table;
+pub mod words;
 
 use serde::Serialize;
 
