@@ -12,11 +12,16 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use tokencached::config::simulation_flags::{Generate, Simulate};
+use tokencached::config::simulation_flags::{Format, Generate, Simulate};
 use tokencached::config::tool_flags::{Command, Load, Stats, ToolFlags};
 use tokencached::config::{self, Action, Config, Machine};
-use tokencached::tool::generate::{generate, scenario::List};
-use tokencached::tool::{self, hold, idle, load, simulate, stats, trace};
+use tokencached::tool::generate::generate;
+use tokencached::tool::generate::scenario::{List, Scenario};
+use tokencached::tool::progress::Progress;
+use tokencached::tool::simulate::Simulation;
+use tokencached::tool::simulate::report::{page, records, table};
+use tokencached::tool::trace::{self, Trace};
+use tokencached::tool::{self, files, hold, idle, load, stats};
 
 fn main() -> ExitCode {
     match ToolFlags::parse().command {
@@ -91,8 +96,10 @@ fn write_trace(flags: &Generate) -> Result<bool, tool::Error> {
         say(List(&scenario));
         return Ok(true);
     };
-    let trace = generate(&scenario, flags.seed, |_| ());
+    let progress = Progress::new(flags.quiet);
+    let trace = made(&scenario, flags.seed, &progress);
     trace::file::write(path, &trace)?;
+    drop(progress);
     say(format!(
         "{}: {} requests with {} tokens",
         path.display(),
@@ -102,28 +109,59 @@ fn write_trace(flags: &Generate) -> Result<bool, tool::Error> {
     Ok(true)
 }
 
+fn made(scenario: &Scenario, seed: u64, progress: &Progress) -> Trace {
+    let what = format!("generating {} {seed}", scenario.name);
+    progress.begin(&what, scenario.requests_about() as u64);
+    generate(scenario, seed, |requests| progress.reach(requests))
+}
+
 fn print_simulation(flags: &Simulate) -> Result<bool, tool::Error> {
     let options = flags.options()?;
-    for (scenario, seed) in flags.scenarios()? {
-        let trace = generate(&scenario, seed, |_| ());
-        for row in simulate::run(&trace, &options, &|_| ())? {
-            println!(
-                "{:12} {:3} {:8} ttl {:5} {:5} MiB {:32} {:6.2} ({:.1}; attack {:.1}) lasting {:.3}   {:.1} M/s",
-                row.scenario,
-                row.seed,
-                row.values,
-                row.ttl_seconds,
-                row.memory_bytes >> 20,
-                row.policy,
-                row.hit_percent(),
-                row.validations_per_second(),
-                row.attack_validations_per_second(),
-                row.tally.lasting_hits as f64 / row.tally.lasting_requests.max(1) as f64,
-                row.replayed_per_second / 1e6
-            );
-        }
+    let scenarios = flags.scenarios()?;
+    let progress = Progress::new(flags.quiet);
+    let mut simulation = Simulation::new(&options);
+    for path in &flags.trace {
+        let trace = trace::file::read(path)?;
+        simulation.replay(&trace, &progress)?;
+    }
+    for (scenario, seed) in scenarios {
+        let trace = made(&scenario, seed, &progress);
+        simulation.replay(&trace, &progress)?;
+    }
+    drop(progress);
+    let report = simulation.report(command_line());
+    let text = match flags.format {
+        Format::Table => table::text(&report),
+        Format::Markdown => table::markdown(&report),
+        Format::Csv => records::csv(&report),
+        Format::Json => records::json(&report),
+    };
+    if let Some(path) = &flags.report {
+        files::replace(path, |file| file.write_all(page::html(&report).as_bytes()))?;
+    }
+    match &flags.output {
+        Some(path) => files::replace(path, |file| file.write_all(text.as_bytes()))?,
+        None => say(text),
     }
     Ok(true)
+}
+
+/// What was typed, quoted so that it can be typed again, as the report tells it.
+fn command_line() -> String {
+    let words = std::env::args_os().skip(1);
+    let quoted = words.map(|word| quoted(&word.to_string_lossy()));
+    let words: Vec<String> = std::iter::once("tokencached-tool".to_owned())
+        .chain(quoted)
+        .collect();
+    words.join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 fn show(flags: &Load, report: &impl Display, json: String) {

@@ -34,6 +34,9 @@ pub struct Generate {
     /// Print all scenarios, and all parameters with their values in this one
     #[arg(long)]
     pub list: bool,
+    /// Show no progress; none is shown either where standard error is no terminal
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 impl Generate {

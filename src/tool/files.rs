@@ -7,20 +7,31 @@ use std::path::Path;
 
 use super::Error;
 
-/// Writes a file by `write` and puts it in the place of `path` when it is complete. What is no regular file,
-/// such as /dev/stdout, is written as it is.
+/// Writes a file by `write` and puts it in the place of `path` when it is complete, with the permissions of
+/// what was there; the file that a symbolic link leads to is replaced, not the link. What is no regular
+/// file, such as /dev/stdout, is written as it is. Does not wait for the disk.
 ///
 /// # Errors
-/// [`Error::File`]; then whatever was at `path` is unchanged.
+/// [`Error::File`]; then whatever was at `path` is unchanged, and nothing is beside it.
 pub fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
+    // The process's umask takes away from it, as for any new file.
+    const NEW: u32 = 0o666;
     let done = match path.metadata() {
-        Ok(there) if !there.is_file() => into_special(path, write),
-        _ => into_regular(path, write),
+        Ok(there) if there.is_file() => path
+            .canonicalize()
+            .and_then(|path| into_regular(&path, there.permissions(), write)),
+        Ok(_) => into_special(path, write),
+        Err(_) => into_regular(path, Permissions::from_mode(NEW), write),
     };
-    done.map_err(|why| Error::File(path.to_owned(), format!("cannot be written: {why}")))
+    let explained = |why| {
+        format!(
+            "cannot be written: {why}; give the path of a file in a folder that you may write to"
+        )
+    };
+    done.map_err(|why| Error::File(path.to_owned(), explained(why)))
 }
 
 fn into_special(
@@ -33,6 +44,7 @@ fn into_special(
 
 fn into_regular(
     path: &Path,
+    permissions: Permissions,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let folder = match path.parent() {
@@ -41,8 +53,7 @@ fn into_regular(
     };
     let mut file = tempfile::Builder::new()
         .prefix(".tokencached-")
-        // The process's umask takes away from it, as for any new file.
-        .permissions(Permissions::from_mode(0o666))
+        .permissions(permissions)
         .tempfile_in(folder)?;
     write(file.as_file_mut())?;
     file.persist(path).map(drop).map_err(|failed| failed.error)
@@ -65,6 +76,38 @@ mod tests {
         assert!(message.contains("report: cannot be written") && !message.contains('\n'));
         assert_eq!(std::fs::read(&path).unwrap(), b"whole");
         assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_stays_a_link_and_permissions_stay_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "old").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        replace(&link, |file| file.write_all(b"new")).unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn what_is_no_place_for_a_file_is_told_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [
+            folder.path(),
+            &folder.path().join("missing/page"),
+            Path::new(""),
+        ] {
+            let message = replace(path, |file| file.write_all(b"x"))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.contains("cannot be written") && !message.contains('\n'),
+                "{message}"
+            );
+        }
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
     }
 
     #[test]

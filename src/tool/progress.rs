@@ -9,7 +9,11 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// A bar, or, if `quiet` or without a terminal, nothing.
     pub fn new(quiet: bool) -> Progress {
-        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
+        let bar = if quiet {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(0)
+        };
         let style = ProgressStyle::with_template("{msg:28} {wide_bar} {percent:>3} %  {eta} left");
         if let Ok(style) = style {
             bar.set_style(style);

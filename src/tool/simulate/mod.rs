@@ -1,9 +1,9 @@
 //! Hit rates in virtual time: traces replayed through caches, each with memory, TTL, units and policy of
 //! its own.
 //!
-//! [`run`] takes one trace after another (they are large), shares its requests out to the units
+//! [`Simulation`] takes one trace after another (they are large), shares its requests out to the units
 //! ([`balance`]), replays every unit's through every cache that was asked for ([`replay`],
-//! [`policy`]) on several cores, and gives the rows of a [`report`]. The store in it is the daemon's own.
+//! [`policy`]) on several cores, and gives a [`report`]. The store in it is the daemon's own.
 //!
 //! Invariant: the same options give the same report, but for the speed that it tells of.
 
@@ -19,13 +19,15 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::Error;
+use super::generate::scenario;
+use super::progress::Progress;
 use super::trace::Trace;
 use balance::Balance;
 use policy::Seconds;
 use policy::belady::Future;
 use policy::spec::{Frame, Spec};
 use replay::{Conditions, FIRST_SECOND, Values, replay};
-use report::{Row, Tally};
+use report::{Report, Row, Tally};
 
 /// Which units' caches are replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,41 +113,104 @@ impl Options {
         let units: u64 = self.units.iter().map(units).sum();
         units * (self.balances.len() * self.ttl_seconds.len() * caches) as u64
     }
+}
 
-    /// Requests that are passed over or replayed in all, for a trace of so many.
-    pub fn work(&self, requests: u64) -> u64 {
-        self.replays() * requests
+/// A simulation under way: traces are replayed one after another.
+#[derive(Debug)]
+pub struct Simulation<'a> {
+    options: &'a Options,
+    traces: Vec<String>,
+    /// Names and parameters of those.
+    known: Vec<(String, Vec<String>)>,
+    rows: Vec<Row>,
+}
+
+impl<'a> Simulation<'a> {
+    /// One with these caches.
+    pub fn new(options: &'a Options) -> Simulation<'a> {
+        Simulation {
+            options,
+            traces: Vec::new(),
+            known: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Replays one trace through all caches. Takes as long as that takes, on all of its threads.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for options that cannot be carried out, a trace without a request that is
+    /// counted, or values that are too long for a cache; [`Error::System`] if there is no memory.
+    pub fn replay(&mut self, trace: &Trace, progress: &Progress) -> Result<(), Error> {
+        self.options.check()?;
+        check_trace(trace, self.options)?;
+        let about = &trace.about;
+        let requests = trace.requests.len() as u64;
+        let work = self.options.replays() * requests;
+        progress.begin(&format!("replaying {} {}", about.name, about.seed), work);
+        for &balance in &self.options.balances {
+            for &units in &self.options.units {
+                let of_unit = balance.share_out(trace, units);
+                let group = Group {
+                    trace,
+                    options: self.options,
+                    of_unit: &of_unit,
+                    units,
+                    balance,
+                };
+                self.rows.extend(group.run(progress)?);
+            }
+        }
+        self.tell_of(trace);
+        Ok(())
+    }
+
+    /// Notes what is replayed, once for all seeds of a scenario.
+    fn tell_of(&mut self, trace: &Trace) {
+        let about = &trace.about;
+        let known = (about.name.clone(), about.parameters.clone());
+        if self.known.contains(&known) {
+            return;
+        }
+        self.known.push(known);
+        let seconds = (f64::from(about.millis) / 1000.0).max(0.001);
+        let told = format!(
+            "{}{}, {:.1} hours, {:.0} requests a second with {:.1} new tokens a second{}",
+            about.name,
+            what_is(&about.name),
+            seconds / 3600.0,
+            trace.requests.len() as f64 / seconds,
+            trace.tokens.len() as f64 / seconds,
+            match &about.parameters[..] {
+                [] => String::new(),
+                changed => format!("; {}", changed.join(", ")),
+            }
+        );
+        if !self
+            .traces
+            .iter()
+            .any(|known| known.split(',').next() == told.split(',').next())
+        {
+            self.traces.push(told);
+        }
+    }
+
+    /// What was found, with the command that found it.
+    pub fn report(self, command: String) -> Report {
+        Report {
+            command,
+            traces: self.traces,
+            rows: self.rows,
+        }
     }
 }
 
-/// Replays one trace through all caches; the rows in the order of the options' lists. `tick` is told of
-/// work done, in the unit of [`Options::work`].
-///
-/// # Errors
-/// [`Error::Options`] for a trace without a request that is counted, or with values that are too long
-/// for a cache; [`Error::System`] if there is no memory.
-pub fn run(
-    trace: &Trace,
-    options: &Options,
-    tick: &(dyn Fn(u64) + Sync),
-) -> Result<Vec<Row>, Error> {
-    options.check()?;
-    check_trace(trace, options)?;
-    let mut rows = Vec::new();
-    for &balance in &options.balances {
-        for &units in &options.units {
-            let of_unit = balance.share_out(trace, units);
-            let group = Group {
-                trace,
-                options,
-                of_unit: &of_unit,
-                units,
-                balance,
-            };
-            rows.extend(group.run(tick)?);
-        }
-    }
-    Ok(rows)
+/// What is said of a scenario, in parentheses.
+fn what_is(name: &str) -> String {
+    let known = scenario::NAMES.iter().find(|(known, _)| *known == name);
+    known
+        .map(|(_, about)| format!(" ({about})"))
+        .unwrap_or_default()
 }
 
 fn check_trace(trace: &Trace, options: &Options) -> Result<(), Error> {
@@ -205,7 +270,7 @@ struct Found {
 }
 
 impl Group<'_> {
-    fn run(&self, tick: &(dyn Fn(u64) + Sync)) -> Result<Vec<Row>, Error> {
+    fn run(&self, progress: &Progress) -> Result<Vec<Row>, Error> {
         let wanted = self.caches();
         let (distinct, place) = self.distinct(&wanted);
         let replayed = self.units_replayed();
@@ -214,7 +279,7 @@ impl Group<'_> {
             .flat_map(|cache| (0..replayed).map(|unit| (*cache, unit as u8)))
             .collect();
         let found = in_parallel(self.options.threads, &jobs, |(cache, unit)| {
-            self.replay(cache, *unit, tick)
+            self.replay(cache, *unit, progress)
         })?;
         let sums: Vec<Found> = found.chunks(replayed as usize).map(sum).collect();
         Ok(wanted
@@ -274,12 +339,7 @@ impl Group<'_> {
         (distinct, places)
     }
 
-    fn replay(
-        &self,
-        cache: &Cache<'_>,
-        unit: u8,
-        tick: &(dyn Fn(u64) + Sync),
-    ) -> Result<Found, Error> {
+    fn replay(&self, cache: &Cache<'_>, unit: u8, progress: &Progress) -> Result<Found, Error> {
         let conditions = Conditions {
             values: cache.values,
             ttl_seconds: cache.ttl_seconds,
@@ -295,7 +355,9 @@ impl Group<'_> {
         let mut policy = cache.spec.build(&frame, || self.future(unit))?;
         let began = Instant::now();
         let of_unit = (self.of_unit, unit);
-        let tally = replay(self.trace, of_unit, &conditions, policy.as_mut(), tick);
+        let tally = replay(self.trace, of_unit, &conditions, policy.as_mut(), |work| {
+            progress.advance(work);
+        });
         let requests = self.of_unit.iter().filter(|of| **of == unit).count() as u64;
         Ok(Found {
             tally,

@@ -1,7 +1,27 @@
 //! What a simulation found: one row for each cache that was replayed.
 //!
-//! The views of it are files of their own: a table for a terminal and for Markdown, CSV, JSON, and a
-//! page with curves.
+//! The views of it are files of their own: [`table`] for a terminal and for Markdown, [`records`] for
+//! CSV and JSON, and [`page`], with curves. Each is a function from a [`Report`] to a `String` that
+//! ends with a newline; [`files::replace`](crate::tool::files::replace) brings it into a file.
+//!
+//! The tables and the page share [`grid`], which arranges the rows and takes the mean over seeds, and
+//! [`words`], which names things. The page's charts are chosen by [`curves`], scaled by [`scale`],
+//! coloured by [`palette`] and drawn by [`chart`].
+//!
+//! Invariant: *the same simulation gives the same tables and the same page*. Neither has a date, a fact
+//! about the machine or a figure of speed; only the records have.
+
+pub mod chart;
+pub mod curves;
+pub mod grid;
+#[cfg(test)]
+mod made_up;
+pub mod page;
+pub mod palette;
+pub mod records;
+pub mod scale;
+pub mod table;
+pub mod words;
 
 use serde::Serialize;
 
