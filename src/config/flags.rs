@@ -297,7 +297,7 @@ pub(super) static FLAGS: &[Flag] = &[
         "store values as they come instead of in fewer bytes"),
     own("lasting-idle", Value("num"), Set(Setting::LastingIdle),
         "when room is needed, items without an expiry leave once unused for so many\n\
-         seconds (default: 3600)"),
+         seconds (default: 300)"),
     own("config", Value("file"), Does::Ask(Ask::ConfigFile),
         "read a TOML file of settings"),
     own("memcached-conf", Value("file"), Does::Ask(Ask::MemcachedConf),

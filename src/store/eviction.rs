@@ -74,7 +74,7 @@ impl Default for Eviction {
             ghost_percent: 200,
             return_percent: 100,
             work_per_byte: 4,
-            lasting_idle_seconds: 3600,
+            lasting_idle_seconds: 300,
             segment_bytes: None,
         }
     }

@@ -13,8 +13,8 @@ use crate::tool::trace::{Kind, Token, TokenId};
 const TOGETHER_MILLIS: f64 = 120.0;
 
 /// How unequal services are in their rates, and controllers in their intervals.
-const SERVICES_SPREAD: f64 = 1.2;
-const CONTROLLERS_SPREAD: f64 = 0.7;
+const SERVICES_SPREAD: f64 = 0.8;
+const CONTROLLERS_SPREAD: f64 = 0.5;
 
 const DAY_MILLIS: f64 = 86_400_000.0;
 
