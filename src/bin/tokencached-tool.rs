@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use tokencached::config::simulation_flags::{Format, Generate, Simulate};
+use tokencached::config::simulation_flags::{Format, Generate, Replay, Simulate};
 use tokencached::config::tool_flags::{Command, Load, Stats, ToolFlags};
 use tokencached::config::{self, Action, Config, Machine};
 use tokencached::tool::generate::generate;
@@ -21,7 +21,7 @@ use tokencached::tool::progress::Progress;
 use tokencached::tool::simulate::Simulation;
 use tokencached::tool::simulate::report::{page, records, table};
 use tokencached::tool::trace::{self, Trace};
-use tokencached::tool::{self, files, hold, idle, load, stats};
+use tokencached::tool::{self, files, hold, idle, load, replay, stats};
 
 fn main() -> ExitCode {
     match ToolFlags::parse().command {
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Load(flags) => ended(print_load(&flags)),
         Command::Generate(flags) => ended(write_trace(&flags)),
         Command::Simulate(flags) => ended(print_simulation(&flags)),
+        Command::Replay(flags) => ended(print_replay(&flags)),
     }
 }
 
@@ -143,6 +144,13 @@ fn print_simulation(flags: &Simulate) -> Result<bool, tool::Error> {
         Some(path) => files::replace(path, |file| file.write_all(text.as_bytes()))?,
         None => say(text),
     }
+    Ok(true)
+}
+
+fn print_replay(flags: &Replay) -> Result<bool, tool::Error> {
+    let options = flags.options()?;
+    let trace = trace::file::read(&flags.trace)?;
+    say(replay::run(&trace, &options)?);
     Ok(true)
 }
 

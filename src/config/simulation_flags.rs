@@ -1,4 +1,4 @@
-//! The command lines of `tokencached-tool generate` and `simulate`.
+//! The command lines of `tokencached-tool generate`, `simulate` and `replay`.
 //!
 //! Lists are separated by commas; the caches that are replayed are their combinations. What the
 //! numbers mean, and which make no sense, is for `tool/` to say.
@@ -8,9 +8,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::tool_flags::Server;
 use super::units;
 use crate::tool::Error;
 use crate::tool::generate::Scenario;
+use crate::tool::replay;
 use crate::tool::simulate::balance::Balance;
 use crate::tool::simulate::policy::spec::{DEFAULTS, Spec};
 use crate::tool::simulate::replay::Values;
@@ -137,6 +139,53 @@ pub struct Simulate {
     /// Show no progress; none is shown either where standard error is no terminal
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// `replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The trace
+    #[arg(long, value_name = "FILE")]
+    pub trace: PathBuf,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// How much faster than they came; the TTL is divided by it too
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub speed: u32,
+    /// keystonemiddleware's token_cache_time, in the trace's seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub ttl: u32,
+    /// Bytes of every value (default: as keystonemiddleware writes them)
+    #[arg(long, value_name = "BYTES")]
+    pub value_bytes: Option<u32>,
+    /// How long Keystone takes for a validation, in the trace's time
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    pub validation_ms: u32,
+    /// Seconds at the start of the trace that are sent and not counted
+    #[arg(long, value_name = "S", default_value_t = 1800)]
+    pub warm_up: u32,
+    /// What the keys are made from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+impl Replay {
+    /// What `tool/` needs to know; looks the target's name up, which may block.
+    ///
+    /// # Errors
+    /// [`Error::Target`] if the target is no address.
+    pub fn options(&self) -> Result<replay::Options, Error> {
+        Ok(replay::Options {
+            target: self.server.target()?,
+            speed: self.speed,
+            ttl_seconds: self.ttl,
+            value_bytes: self.value_bytes,
+            validation_millis: self.validation_ms,
+            warm_up_millis: self.warm_up.saturating_mul(1000),
+            seed: self.seed,
+        })
+    }
 }
 
 /// How a report is printed.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::simulation_flags::{Generate, Simulate};
+use super::simulation_flags::{Generate, Replay, Simulate};
 use crate::tool::load::{self, Values, parse_value_bytes, parse_values};
 use crate::tool::{Error, Target};
 
@@ -52,6 +52,10 @@ pub enum Command {
     /// The store in it is tokencached's own; the others are rivals and bounds. Hit rates count
     /// legitimate requests only.
     Simulate(Simulate),
+    /// Send a trace's requests to a server, faster than they came, and count what hits
+    ///
+    /// Sets what misses, as keystonemiddleware would. For holding a simulation against a real cache.
+    Replay(Replay),
 }
 
 /// The server that a subcommand talks to.

@@ -16,12 +16,14 @@
 
 use super::exchange::{Header, is_error};
 use super::random::{Random, mix};
+use super::report::Figures;
 use super::simulate::policy::Seconds;
 use super::simulate::report::Tally;
 use super::trace::{Kind, Request, TokenId, Trace};
 use super::wire::Connection;
 use super::{Error, Target, keys, stats};
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -69,6 +71,25 @@ pub struct Outcome {
     /// How long after its time the latest request was answered. Much more than a few milliseconds
     /// means that server and trace did not have the same time.
     pub lateness: Duration,
+}
+
+/// A table of two columns.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { requests, hits, .. } = self.tally;
+        let mut figures = Figures::default();
+        figures
+            .add("requests", requests)
+            .add("hits", hits)
+            .add("hits_percent", 100.0 * hits as f64 / requests as f64)
+            .add("attack_requests", self.tally.attack_requests)
+            .add("attack_hits", self.tally.attack_hits)
+            .add("lasting_requests", self.tally.lasting_requests)
+            .add("lasting_hits", self.tally.lasting_hits)
+            .add("refused_sets", self.refused)
+            .add("largest_lateness_seconds", self.lateness.as_secs_f64());
+        figures.fmt(f)
+    }
 }
 
 /// Replays the trace from the server's next second on; blocks until it is through.
