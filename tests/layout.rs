@@ -106,6 +106,27 @@ const RULES: &[Rule] = &[
         words: NOTHING,
     },
     Rule {
+        reason: "other caches are rivals in the simulator, one file each",
+        within: &["src/"],
+        except: &["src/tool/simulate/policy/"],
+        paths: &["moka", "quick_cache"],
+        words: NOTHING,
+    },
+    Rule {
+        reason: "one file shows progress",
+        within: &["src/"],
+        except: &["src/tool/progress.rs"],
+        paths: &["indicatif"],
+        words: NOTHING,
+    },
+    Rule {
+        reason: "of the tool, only the simulator knows the store",
+        within: &["src/tool/"],
+        except: &["src/tool/simulate/policy/"],
+        paths: &["crate::store", "crate::engine", "crate::server", "crate::protocol"],
+        words: NOTHING,
+    },
+    Rule {
         reason: "one file draws",
         within: &["src/"],
         except: &["src/tool/simulate/report/chart.rs"],

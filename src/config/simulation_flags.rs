@@ -278,7 +278,7 @@ fn policies(text: &str) -> Result<Vec<Spec>, Error> {
 fn memory(text: &str) -> Result<u64, Error> {
     units::size(text, units::MIB)
         .ok()
-        .filter(|bytes| *bytes <= 1 << 40)
+        .filter(|bytes| (1..=1 << 40).contains(bytes))
         .ok_or_else(|| {
             Error::Options(format!(
                 "--memory {text:?}: give MiB, such as 64, or 64k, 2g"
@@ -290,12 +290,16 @@ fn values(text: &str) -> Result<Values, Error> {
     match text {
         "plain" => Ok(Values::Plain),
         "packed" => Ok(Values::Packed),
-        _ => text.parse().map(Values::Bytes).map_err(|_| {
+        _ => bytes(text).map(Values::Bytes).ok_or_else(|| {
             Error::Options(format!(
                 "--values {text:?}: give packed, plain or a number of bytes"
             ))
         }),
     }
+}
+
+fn bytes(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|bytes| *bytes > 0)
 }
 
 #[cfg(test)]

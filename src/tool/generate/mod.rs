@@ -1,6 +1,6 @@
 //! Token workloads made up: what clients of an OpenStack API would ask, by scenario and seed.
 //!
-//! [`Generator`] keeps everyone who asks in a queue by the time of their next request (`actors`), as
+//! It keeps everyone who asks in a queue by the time of their next request (`actors`), as
 //! a [`Scenario`] describes them. The result is a [`Trace`] of one API of the whole cloud.
 //! No public trace of tokens exists: the scenarios say what is plausible, and every number in them can
 //! be set.

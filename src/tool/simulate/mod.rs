@@ -2,7 +2,7 @@
 //! its own.
 //!
 //! [`Simulation`] takes one trace after another (they are large), shares its requests out to the units
-//! ([`balance`]), replays every unit's through every cache that was asked for ([`replay`],
+//! ([`balance`]), replays every unit's through every cache that was asked for ([`mod@replay`],
 //! [`policy`]) on several cores, and gives a [`report`]. The store in it is the daemon's own.
 //!
 //! Invariant: the same options give the same report, but for the speed that it tells of.

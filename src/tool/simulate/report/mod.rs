@@ -1,8 +1,8 @@
 //! What a simulation found: one row for each cache that was replayed.
 //!
 //! The views of it are files of their own: [`table`] for a terminal and for Markdown, [`records`] for
-//! CSV and JSON, and [`page`], with curves. Each is a function from a [`Report`] to a `String` that
-//! ends with a newline; [`files::replace`](crate::tool::files::replace) brings it into a file.
+//! CSV and JSON, and [`page`], with curves. Each is a function from a [`Report`] to a `String` of lines;
+//! [`files::replace`](crate::tool::files::replace) brings it into a file.
 //!
 //! The tables and the page share [`grid`], which arranges the rows and takes the mean over seeds, and
 //! [`words`], which names things. The page's charts are chosen by [`curves`], scaled by [`scale`],
