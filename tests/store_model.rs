@@ -162,6 +162,101 @@ fn a_key_that_returns_from_the_ghost_goes_straight_to_main() {
     assert!(store.get(b"comes back", START).is_ok());
 }
 
+/// Puts 20 items a second that are read once, late enough to prove themselves, so that main turns over
+/// in some 40 seconds.
+fn turn_over(store: &Store, seconds: std::ops::Range<u32>) {
+    let bytes = [7; 8_000];
+    let key = |second: u32, number: u32| format!("{second}/{number}");
+    for second in seconds {
+        for number in 0..20 {
+            let expiry = START + second + 1_000;
+            put(store, &key(second, number), &bytes, expiry, START + second).unwrap();
+            let before = key(second.saturating_sub(7), number);
+            let _ = store.get(before.as_bytes(), START + second);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_comes_back_later_than_items_stay_in_main_starts_anew() {
+    let store = Store::new(&options(true)).unwrap();
+    let bytes = [7; 8_000];
+    turn_over(&store, 0..150);
+    put(&store, "late", &bytes, START + 1_000, START + 150).unwrap();
+    turn_over(&store, 150..220);
+    put(&store, "soon", &bytes, START + 1_000, START + 220).unwrap();
+    turn_over(&store, 220..240);
+    for key in ["late", "soon"] {
+        assert!(store.peek(key.as_bytes(), START + 240).is_err(), "{key}");
+    }
+    let before = store.counts().returned;
+    put(&store, "late", &bytes, START + 1_000, START + 240).unwrap();
+    assert_eq!(store.counts().returned, before, "it was away for 90 s");
+    put(&store, "soon", &bytes, START + 1_000, START + 240).unwrap();
+    assert_eq!(store.counts().returned, before + 1, "it was away for 20 s");
+}
+
+#[test]
+fn probation_grows_while_a_burst_is_young_and_gives_the_room_back() {
+    let store = Store::new(&options(true)).unwrap();
+    let bytes = [7; 8_000];
+    turn_over(&store, 0..100);
+    // A fifth of the heap at once.
+    for number in 0..200 {
+        put(
+            &store,
+            &format!("burst/{number}"),
+            &bytes,
+            START + 1_000,
+            START + 100,
+        )
+        .unwrap();
+    }
+    let held = |now: u32| {
+        let key = |number| format!("burst/{number}");
+        (0..200)
+            .filter(|&number| store.peek(key(number).as_bytes(), START + now).is_ok())
+            .count()
+    };
+    assert_eq!(held(100), 200);
+    turn_over(&store, 100..125);
+    assert_eq!(held(125), 0, "nobody read them");
+}
+
+#[test]
+fn what_never_expires_leaves_once_nobody_has_read_it_for_a_while() {
+    let store = Store::new(&options(true)).unwrap();
+    let bytes = [7; 8_000];
+    for key in ["read", "forgotten"] {
+        put(&store, key, &bytes, NEVER, START).unwrap();
+        assert!(store.get(key.as_bytes(), START + 6).is_ok());
+    }
+    assert!(store.get(b"read", START + 320).is_ok());
+    for number in 0..20 {
+        // So that the others' segment is full, and its turn comes.
+        put(
+            &store,
+            &format!("filler/{number}"),
+            &bytes,
+            NEVER,
+            START + 320,
+        )
+        .unwrap();
+    }
+    for number in 0..1_500 {
+        put(
+            &store,
+            &format!("flood/{number}"),
+            &bytes,
+            START + 1_000,
+            START + 320,
+        )
+        .unwrap();
+    }
+    assert!(store.get(b"read", START + 320).is_ok());
+    assert!(store.get(b"forgotten", START + 320).is_err());
+}
+
 #[test]
 fn what_has_expired_makes_room_before_what_has_not() {
     let store = Store::new(&options(true)).unwrap();
