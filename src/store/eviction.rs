@@ -3,9 +3,11 @@
 //! Called by the store under the heap lock, before it reserves. New items go to *probation*, items
 //! that proved themselves, or came back soon after they had left, to *main*; each chain is first in, first out.
 //! A segment in which nothing can be read any more is free at once. Else one segment at a time is
-//! evacuated item by item: what was read some seconds after it was written, and
-//! since its last move, moves to main; the rest leaves, its key remembered by the ghost. Tokens used
-//! once, by a flood of them too, so pass through probation and push out nothing that is in use.
+//! evacuated item by item: of probation while it has more than its share, which is larger while what
+//! is in it is young, else of main. What was read some seconds after it was written, and since its last
+//! move, moves to main; the rest leaves, its key and the time of its last use remembered by the ghost. A
+//! key that comes back goes to main if it would have been a hit there. Tokens used once, by a flood
+//! of them too, so pass through probation and push out nothing that is in use.
 //!
 //! # Parameters
 //!

@@ -14,7 +14,11 @@
 //! - [`replay`] sends a [`trace`]'s requests to a server at their times and counts the hits, as
 //!   [`simulate`] does with models of caches.
 //!
-//! Nothing here knows tokencached's inside: the tool speaks the classic text protocol, so that
+//! - [`generate`] makes a [`trace`] of token requests up; [`simulate`] replays traces through caches in
+//!   virtual time, [`replay`] through a server. They write [`files`] whole and show [`progress`].
+//!
+//! But for the simulator's policy that is the store itself, nothing here knows tokencached's inside: the
+//! tool speaks the classic text protocol, so that
 //! every figure can be taken from memcached as well. Keys and values are made up; no token of a
 //! live server is ever read or printed.
 

@@ -10,13 +10,12 @@
 
 pub mod belady;
 pub mod expiry;
-pub mod fifo;
 pub mod hasher;
 pub mod infinite;
 pub mod list;
-pub mod lru;
 pub mod memcached;
 pub mod moka;
+pub mod queue;
 pub mod quick_cache;
 pub mod residents;
 pub mod s3_fifo;

@@ -4,11 +4,10 @@ use std::fmt;
 
 use super::Policy;
 use super::belady::{Belady, Future};
-use super::fifo::Fifo;
 use super::infinite::Infinite;
-use super::lru::Lru;
 use super::memcached::Memcached;
 use super::moka::{Kind, Moka};
+use super::queue::{Order, Queue};
 use super::quick_cache::QuickCache;
 use super::residents::Expired;
 use super::s3_fifo::S3Fifo;
@@ -71,8 +70,7 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Choice {
     Tokencached(Eviction),
-    Lru(Expired),
-    Fifo(Expired),
+    Queue(Order, Expired),
     Sieve(Expired),
     S3Fifo(Expired),
     Moka(Kind),
@@ -107,8 +105,8 @@ impl Spec {
             None => (name, Expired::Stay),
         };
         let choice = match plain {
-            "lru" => Choice::Lru(expired),
-            "fifo" => Choice::Fifo(expired),
+            "lru" => Choice::Queue(Order::Used, expired),
+            "fifo" => Choice::Queue(Order::Put, expired),
             "sieve" => Choice::Sieve(expired),
             "s3-fifo" => Choice::S3Fifo(expired),
             _ => Choice::of_one_form(name, parameters)?,
@@ -145,8 +143,9 @@ impl Spec {
                     .map_err(|why| Error::System("make a store to simulate", why))?;
                 Box::new(store)
             }
-            Choice::Lru(expired) => Box::new(Lru::new(memory_bytes, tokens, *expired)),
-            Choice::Fifo(expired) => Box::new(Fifo::new(memory_bytes, tokens, *expired)),
+            Choice::Queue(order, expired) => {
+                Box::new(Queue::new(*order, memory_bytes, tokens, *expired))
+            }
             Choice::Sieve(expired) => Box::new(Sieve::new(memory_bytes, tokens, *expired)),
             Choice::S3Fifo(expired) => Box::new(S3Fifo::new(memory_bytes, tokens, *expired)),
             Choice::Moka(kind) => Box::new(Moka::new(*kind, memory_bytes, tokens)),

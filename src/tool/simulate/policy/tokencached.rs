@@ -40,11 +40,6 @@ impl Tokencached {
             value: vec![0; VALUE_BYTES_MAX as usize].into(),
         })
     }
-
-    /// Bytes that evacuations copied, for each byte that was put.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
 }
 
 impl Policy for Tokencached {
