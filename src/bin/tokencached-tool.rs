@@ -154,14 +154,24 @@ fn print_replay(flags: &Replay) -> Result<bool, tool::Error> {
     Ok(true)
 }
 
-/// What was typed, quoted so that it can be typed again, as the report tells it.
+/// What was typed, quoted so that it can be typed again, without what only says where the report goes.
 fn command_line() -> String {
-    let words = std::env::args_os().skip(1);
-    let quoted = words.map(|word| quoted(&word.to_string_lossy()));
-    let words: Vec<String> = std::iter::once("tokencached-tool".to_owned())
-        .chain(quoted)
-        .collect();
-    words.join(" ")
+    const PLACES: [&str; 3] = ["--output", "-o", "--report"];
+    let mut shown = vec!["tokencached-tool".to_owned()];
+    let mut words = std::env::args_os().skip(1);
+    while let Some(word) = words.next() {
+        let word = word.to_string_lossy();
+        let (name, joined) = match word.split_once('=') {
+            Some((name, _)) if word.starts_with("--") => (name, true),
+            _ => (&*word, false),
+        };
+        if !PLACES.contains(&name) {
+            shown.push(quoted(&word));
+        } else if !joined {
+            words.next();
+        }
+    }
+    shown.join(" ")
 }
 
 fn quoted(word: &str) -> String {
