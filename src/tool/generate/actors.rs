@@ -180,7 +180,9 @@ impl World {
     fn lengths(&mut self) -> (u32, u32) {
         let of_user = self.random.below(440) as u32;
         if uniform(&mut self.random) * 100.0 < self.scenario.unscoped_percent {
-            return (530 + of_user / 10, 330 + of_user / 20);
+            // Without a catalogue, packing saves too little to be done.
+            let bytes = 530 + of_user / 10;
+            return (bytes, bytes);
         }
         let catalogue = self.scenario.catalogue_bytes as u32;
         (
