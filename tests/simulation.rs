@@ -121,7 +121,11 @@ fn a_trace_from_a_file_is_replayed_like_one_that_is_generated() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("small.trace");
     let made = "--scenario small --set hours=1";
-    printed(&format!("generate {made} --output {}", file.display()));
+    assert!(
+        tool(&format!("generate {made} --output {}", file.display()))
+            .status
+            .success()
+    );
     let how = "--memory 8 --policies tokencached,lru --format csv";
     let rows = |words: String| -> Vec<String> {
         let told = printed(&words);
@@ -156,10 +160,11 @@ fn more_units_validate_more_and_source_hashing_does_not() {
 fn what_makes_no_sense_is_refused_in_one_line_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    printed(&format!(
-        "generate --scenario small --set hours=0.2 -o {}",
-        folder.join("good.trace").display()
-    ));
+    let made = tool_in(
+        folder,
+        "generate --scenario small --set hours=0.2 -o good.trace",
+    );
+    assert!(made.status.success());
     let good = fs::read(folder.join("good.trace")).unwrap();
     fs::write(folder.join("cut.trace"), &good[..good.len() / 2]).unwrap();
     let mut newer = good.clone();
@@ -195,11 +200,23 @@ fn what_makes_no_sense_is_refused_in_one_line_and_leaves_nothing() {
         ("simulate --values 0", "--values"),
         ("simulate --values 1000000", "at most 900000"),
         ("simulate --balance random", "roundrobin"),
-        ("simulate --policies lruu", "tokencached, lru"),
+        ("simulate --policies lruu", "lru (least recently used)"),
         ("simulate --scenario larg", "did you mean \"large\""),
         (
             "simulate --scenario large --set hour=1",
             "did you mean \"hours\"",
+        ),
+        (
+            "simulate --trace good.trace -o good.trace",
+            "good.trace: would be written over",
+        ),
+        (
+            "simulate --scenario ci -o same --report same",
+            "same: would be written over",
+        ),
+        (
+            "generate --set services=1000000 --set hours=1000 -o o",
+            "requests, and at most",
         ),
         ("generate --set hours=-1 -o o", "hours=-1: must be from"),
         ("generate --set hours=NaN -o o", "hours=NaN: must be from"),
@@ -218,6 +235,23 @@ fn what_makes_no_sense_is_refused_in_one_line_and_leaves_nothing() {
         before,
         "something was written"
     );
+}
+
+#[test]
+fn what_is_given_twice_is_replayed_once() {
+    let csv = printed(
+        "simulate --scenario small,small --seeds 1,1 --set hours=0.6 --memory 8,8 --policies lru,lru --format csv",
+    );
+    assert_eq!(csv.lines().count(), 2);
+}
+
+#[test]
+fn a_trace_goes_through_a_pipe_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = tool("generate --scenario small --set hours=0.6 -o /dev/stdout");
+    fs::write(folder.path().join("piped.trace"), made.stdout).unwrap();
+    let read = tool_in(folder.path(), "simulate --trace piped.trace --policies lru");
+    assert!(read.status.success());
 }
 
 fn made(name: &str, hours: &str, seed: u64) -> Trace {

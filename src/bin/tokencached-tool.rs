@@ -101,12 +101,13 @@ fn write_trace(flags: &Generate) -> Result<bool, tool::Error> {
     let trace = made(&scenario, flags.seed, &progress);
     trace::file::write(path, &trace)?;
     drop(progress);
-    say(format!(
+    // Standard output may be where the trace went.
+    eprintln!(
         "{}: {} requests with {} tokens",
         path.display(),
         trace.requests.len(),
         trace.tokens.len()
-    ));
+    );
     Ok(true)
 }
 
@@ -119,6 +120,7 @@ fn made(scenario: &Scenario, seed: u64, progress: &Progress) -> Trace {
 fn print_simulation(flags: &Simulate) -> Result<bool, tool::Error> {
     let options = flags.options()?;
     let scenarios = flags.scenarios()?;
+    flags.check_files()?;
     let progress = Progress::new(flags.quiet);
     let mut simulation = Simulation::new(&options);
     for path in &flags.trace {
@@ -186,8 +188,15 @@ fn show(flags: &Load, report: &impl Display, json: String) {
     if flags.json { say(json) } else { say(report) }
 }
 
-/// Prints with one newline at the end. A reader that went away is no error.
+/// Prints with one newline at the end. A reader that went away is no error; anything else that keeps
+/// the text from being read ends the program.
 fn say(text: impl Display) {
     let text = text.to_string();
-    let _ = writeln!(io::stdout(), "{}", text.trim_end());
+    match writeln!(io::stdout(), "{}", text.trim_end()) {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("cannot write to standard output: {why}");
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }

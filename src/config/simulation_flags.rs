@@ -4,7 +4,7 @@
 //! numbers mean, and which make no sense, is for `tool/` to say.
 
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -71,7 +71,7 @@ pub struct Simulate {
     /// Set a parameter of the scenarios; can be given again
     #[arg(long, value_name = "NAME=VALUE", requires = "scenario")]
     pub set: Vec<String>,
-    /// What to compare (default: all but memory-hungry variants); a wrong name lists them
+    /// What to compare; a wrong name lists all, +x frees expired entries first
     #[arg(long, value_name = "NAMES", default_value = DEFAULTS)]
     pub policies: String,
     /// Memory of each unit's cache, in MiB, or with k, m or g
@@ -150,7 +150,8 @@ pub struct Replay {
     /// The server.
     #[command(flatten)]
     pub server: Server,
-    /// How much faster than they came; the TTL is divided by it too
+    /// How much faster than they came; the TTL is divided by it too, but not what the server itself
+    /// counts in seconds: 1 gives it the trace's own time
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub speed: u32,
     /// keystonemiddleware's token_cache_time, in the trace's seconds
@@ -209,17 +210,17 @@ impl Simulate {
     pub fn options(&self) -> Result<simulate::Options, Error> {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let options = simulate::Options {
-            policies: policies(&self.policies)?,
-            memory_bytes: each(&self.memory, memory)?,
-            ttl_seconds: self.ttl.clone(),
-            units: self.units.clone(),
-            balances: each(&self.balance, Balance::named)?,
+            policies: distinct(policies(&self.policies)?),
+            memory_bytes: distinct(each(&self.memory, memory)?),
+            ttl_seconds: distinct(self.ttl.clone()),
+            units: distinct(self.units.clone()),
+            balances: distinct(each(&self.balance, Balance::named)?),
             replayed: if self.all_units {
                 Units::All
             } else {
                 Units::First
             },
-            values: each(&self.values, values)?,
+            values: distinct(each(&self.values, values)?),
             validation_millis: self.validation_ms,
             warm_up_seconds: self.warm_up,
             threads: self.threads.unwrap_or_else(cores),
@@ -243,8 +244,49 @@ impl Simulate {
             let scenario = with_parameters(name, &self.set)?;
             scenarios.extend(self.seeds.iter().map(|seed| (scenario.clone(), *seed)));
         }
-        Ok(scenarios)
+        Ok(distinct(scenarios))
     }
+}
+
+impl Simulate {
+    /// Refuses files that would take each other's place.
+    ///
+    /// # Errors
+    /// [`Error::Options`].
+    pub fn check_files(&self) -> Result<(), Error> {
+        let written = [&self.output, &self.report];
+        let mut known: Vec<PathBuf> = self.trace.iter().map(|path| place(path)).collect();
+        for path in written.into_iter().flatten() {
+            let place = place(path);
+            if known.contains(&place) && !place.starts_with("/dev") {
+                return Err(Error::Options(format!(
+                    "{}: would be written over; give --trace, --output and --report files of their own",
+                    path.display()
+                )));
+            }
+            known.push(place);
+        }
+        Ok(())
+    }
+}
+
+/// Where a path leads, as far as it does.
+fn place(path: &Path) -> PathBuf {
+    let absolute = || std::path::absolute(path);
+    path.canonicalize()
+        .or_else(|_| absolute())
+        .unwrap_or_else(|_| path.to_owned())
+}
+
+/// The same without what is in it twice.
+fn distinct<T: PartialEq>(all: Vec<T>) -> Vec<T> {
+    let mut distinct = Vec::new();
+    for one in all {
+        if !distinct.contains(&one) {
+            distinct.push(one);
+        }
+    }
+    distinct
 }
 
 fn with_parameters(name: &str, assignments: &[String]) -> Result<Scenario, Error> {
@@ -252,6 +294,7 @@ fn with_parameters(name: &str, assignments: &[String]) -> Result<Scenario, Error
     assignments
         .iter()
         .try_for_each(|assignment| scenario.set(assignment))?;
+    scenario.check()?;
     Ok(scenario)
 }
 

@@ -20,6 +20,8 @@ pub fn replace(
     // The process's umask takes away from it, as for any new file.
     const NEW: u32 = 0o666;
     let done = match path.metadata() {
+        // Its own name, since what it is redirected to must not be replaced.
+        _ if path == Path::new("/dev/stdout") => write(&mut io::stdout().lock()),
         Ok(there) if there.is_file() => path
             .canonicalize()
             .and_then(|path| into_regular(&path, there.permissions(), write)),

@@ -249,13 +249,39 @@ impl Scenario {
         (self.hours * 3_600_000.0) as u32
     }
 
+    /// Refuses what would be too large to be held in memory.
+    ///
+    /// # Errors
+    /// [`Error::Options`].
+    pub fn check(&self) -> Result<(), Error> {
+        const REQUESTS_MAX: f64 = 5e8;
+        let requests = self.requests_about();
+        if requests > REQUESTS_MAX {
+            return Err(Error::Options(format!(
+                "scenario {:?}: some {requests:.0} requests, and at most {REQUESTS_MAX:.0} can be held; give fewer hours",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
     /// Requests that it will have, roughly.
     pub fn requests_about(&self) -> f64 {
         let people = self.dashboards / self.dashboard_pause_seconds * self.dashboard_requests;
         let controllers =
             self.controllers / self.controller_interval_seconds * self.controller_requests;
         let monitors = self.monitors / self.monitor_interval_seconds * self.monitor_requests;
-        let a_second = self.services * self.service_requests_per_second
+        let visit =
+            self.dashboard_requests * (1.0 + self.dashboard_seconds / self.dashboard_pause_seconds);
+        let crowd = match self.crowd_hours {
+            0.0 => 0.0,
+            hours => {
+                let share = (self.crowd_seconds / (hours * 3600.0)).min(1.0);
+                share * self.crowd_people_per_second * visit
+            }
+        };
+        let a_second = crowd
+            + self.services * self.service_requests_per_second
             + controllers
             + people
             + self.commands_per_second * self.command_requests

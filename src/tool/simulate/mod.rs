@@ -148,8 +148,14 @@ impl<'a> Simulation<'a> {
         let requests = trace.requests.len() as u64;
         let work = self.options.replays() * requests;
         progress.begin(&format!("replaying {} {}", about.name, about.seed), work);
-        for &balance in &self.options.balances {
-            for &units in &self.options.units {
+        for (place, &balance) in self.options.balances.iter().enumerate() {
+            // One unit gets all requests, however they are shared out.
+            let units = self
+                .options
+                .units
+                .iter()
+                .filter(|units| place == 0 || **units > 1);
+            for &units in units {
                 let of_unit = balance.share_out(trace, units);
                 let group = Group {
                     trace,

@@ -184,10 +184,13 @@ impl Choice {
             "belady" => Choice::Belady,
             "infinite" => Choice::Infinite,
             _ => {
-                let known: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
+                let known: Vec<_> = NAMES
+                    .iter()
+                    .map(|(name, about)| format!("{name} ({about})"))
+                    .collect();
                 return Err(Error::Options(format!(
                     "there is no policy {name:?}; there are: {}",
-                    known.join(", ")
+                    known.join("; ")
                 )));
             }
         })
