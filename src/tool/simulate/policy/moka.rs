@@ -49,7 +49,9 @@ impl Moka {
 
 impl Policy for Moka {
     fn get(&mut self, token: TokenId, now: Seconds) -> bool {
-        self.expiries.alive(token, now) && self.cache.get(&token).is_some()
+        // Asked for in any case: TinyLFU counts misses too.
+        let is_there = self.cache.get(&token).is_some();
+        is_there && self.expiries.alive(token, now)
     }
 
     fn put(&mut self, token: TokenId, entry: Entry, now: Seconds) {

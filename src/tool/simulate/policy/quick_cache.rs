@@ -37,7 +37,8 @@ impl QuickCache {
 
 impl Policy for QuickCache {
     fn get(&mut self, token: TokenId, now: Seconds) -> bool {
-        self.expiries.alive(token, now) && self.cache.get(&token).is_some()
+        let is_there = self.cache.get(&token).is_some();
+        is_there && self.expiries.alive(token, now)
     }
 
     fn put(&mut self, token: TokenId, entry: Entry, now: Seconds) {
