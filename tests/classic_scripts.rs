@@ -7,6 +7,9 @@
 #[path = "common/script.rs"]
 mod script;
 
+#[path = "common/oracle.rs"]
+mod oracle;
+
 use std::env;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -37,7 +40,7 @@ fn tokencached_follows_the_classic_transcripts() {
 
 #[test]
 fn memcached_confirms_the_classic_transcripts() {
-    let Some(path) = find_memcached() else {
+    let Some(path) = oracle::find_memcached() else {
         println!("no memcached is installed: the oracle was left out");
         return;
     };
@@ -214,15 +217,6 @@ fn ask_version(address: SocketAddr) -> Target {
         true => Target::MemcachedOld,
         false => Target::MemcachedNew,
     }
-}
-
-fn find_memcached() -> Option<PathBuf> {
-    if let Some(path) = env::var_os("MEMCACHED") {
-        return Some(PathBuf::from(path));
-    }
-    let folders = env::var_os("PATH")?;
-    let mut candidates = env::split_paths(&folders).map(|folder| folder.join("memcached"));
-    candidates.find(|path| path.is_file())
 }
 
 /// A server to run, and the flags that only it needs.

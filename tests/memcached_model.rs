@@ -7,6 +7,9 @@
 //! same within a point; a run in which this machine was too slow to keep the trace's times says
 //! nothing and is repeated.
 
+#[path = "common/oracle.rs"]
+mod oracle;
+
 use std::env;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -43,7 +46,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[test]
 fn the_model_hits_what_memcached_hits() {
-    let Some(program) = find_memcached() else {
+    let Some(program) = oracle::find_memcached() else {
         println!("no memcached is installed: the comparison was left out");
         return;
     };
@@ -195,15 +198,6 @@ fn request_of((at, token): (u64, TokenId)) -> Request {
         millis: at as u32,
         token,
     }
-}
-
-fn find_memcached() -> Option<PathBuf> {
-    if let Some(path) = env::var_os("MEMCACHED") {
-        return Some(PathBuf::from(path));
-    }
-    let folders = env::var_os("PATH")?;
-    let mut candidates = env::split_paths(&folders).map(|folder| folder.join("memcached"));
-    candidates.find(|path| path.is_file())
 }
 
 /// A running memcached, killed when it is dropped.
