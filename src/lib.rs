@@ -56,6 +56,7 @@
 pub mod clock;
 pub mod config;
 pub mod engine;
+mod nearest;
 pub mod packing;
 pub mod protocol;
 pub mod server;

@@ -88,8 +88,8 @@ const RULES: &[Rule] = &[
         within: &["src/"],
         except: &["src/store/"],
         paths: NOTHING,
-        words: &["store::audit", "store::dictionary", "store::eviction", "store::ghost", "store::heap", "store::index", "store::item",
-                 "store::packing", "store::recovery", "store::segment", "store::superblock", "store::upload"],
+        words: &["store::audit", "store::compaction", "store::dictionary", "store::eviction", "store::ghost", "store::heap", "store::index", "store::item",
+                 "store::packing", "store::recovery", "store::returns", "store::segment", "store::superblock", "store::upload"],
     },
     Rule {
         reason: "config fills the others' options; only the programs name it",

@@ -45,7 +45,7 @@ fn refused(folder: &Path, words: &str) -> String {
 }
 
 /// Hit percentages by policy, of one scenario and one size.
-fn hits(scenario: &str, memory: u32, more: &str) -> impl Fn(&str) -> f64 {
+fn hits(scenario: &str, memory: u32, more: &str) -> impl Fn(&str) -> f64 + use<> {
     let json = printed(&format!(
         "simulate --scenario {scenario} --set hours=1.5 --memory {memory} --format json {more}"
     ));
@@ -65,6 +65,38 @@ fn in_64_mb_tokens_in_use_stay_until_they_expire() {
         let of = hits(scenario, 64, RIVALS);
         let lost = of("infinite") - of("tokencached");
         assert!(lost <= 0.1, "{scenario}: {lost} points below the bound");
+    }
+}
+
+/// Other clouds than the store's parameters were chosen by, in 64 MB, and how much LRU may be ahead.
+#[test]
+fn with_commands_of_any_length_the_store_is_not_behind_lru() {
+    let mixes = [
+        ("slow-ci", "", 0.0),
+        ("ci", "--set command_pause_seconds=10 --seeds 9", 0.3),
+        (
+            "ci",
+            "--set command_requests=8 --set command_pause_seconds=3 --seeds 9",
+            0.3,
+        ),
+        (
+            "ci",
+            "--set controllers=3000 --set controller_interval_seconds=60",
+            -3.0,
+        ),
+        (
+            "large",
+            "--set command_pause_seconds=10 --set command_requests=5",
+            0.0,
+        ),
+    ];
+    for (scenario, mix, allowed) in mixes {
+        let of = hits(scenario, 64, &format!("{RIVALS} {mix}"));
+        let behind = of("lru+x") - of("tokencached");
+        assert!(
+            behind <= allowed,
+            "{scenario} {mix}: {behind} points behind LRU"
+        );
     }
 }
 
@@ -200,11 +232,34 @@ fn what_makes_no_sense_is_refused_in_one_line_and_leaves_nothing() {
         ("simulate --values 0", "--values"),
         ("simulate --values 1000000", "at most 900000"),
         ("simulate --balance random", "roundrobin"),
-        ("simulate --policies lruu", "lru (least recently used)"),
-        ("simulate --scenario larg", "did you mean \"large\""),
+        ("simulate --policies lruu", "did you mean lru? there are"),
+        (
+            "simulate --trace good.trace --seeds 2",
+            "--set and --seeds are for scenarios",
+        ),
+        (
+            "simulate --scenario small --set services=0 --set controllers=0 --set dashboards=0 \
+             --set commands_per_second=0 --set monitors=0",
+            "there is no request in it",
+        ),
+        (
+            "simulate --scenario mint-once --set services=0 --set controllers=0 --set dashboards=0 \
+             --set commands_per_second=0 --set monitors=0 --set hours=1 --set attack_tokens_per_second=1",
+            "there is no hit ratio of such",
+        ),
+        // Told before a day of requests is made up.
+        (
+            "generate --set hours=24 -o absent/o",
+            "absent/o: cannot be written",
+        ),
+        (
+            "simulate --set hours=24 --report absent/o",
+            "absent/o: cannot be written",
+        ),
+        ("simulate --scenario larg", "did you mean large?"),
         (
             "simulate --scenario large --set hour=1",
-            "did you mean \"hours\"",
+            "did you mean hours?",
         ),
         (
             "simulate --trace good.trace -o good.trace",
@@ -248,10 +303,33 @@ fn what_is_given_twice_is_replayed_once() {
 #[test]
 fn a_trace_goes_through_a_pipe_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let made = tool("generate --scenario small --set hours=0.6 -o /dev/stdout");
-    fs::write(folder.path().join("piped.trace"), made.stdout).unwrap();
-    let read = tool_in(folder.path(), "simulate --trace piped.trace --policies lru");
-    assert!(read.status.success());
+    for output in ["-", "/dev/stdout"] {
+        let made = tool(&format!(
+            "generate --scenario small --set hours=0.6 -o {output}"
+        ));
+        fs::write(folder.path().join("piped.trace"), made.stdout).unwrap();
+        let read = tool_in(folder.path(), "simulate --trace piped.trace --policies lru");
+        assert!(read.status.success());
+    }
+}
+
+#[test]
+fn traces_of_one_name_with_other_parameters_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, pause) in [("quick", 1), ("slow", 30)] {
+        let words = format!(
+            "generate --scenario small --set hours=1 --set command_pause_seconds={pause} -o {file}"
+        );
+        assert!(tool_in(folder.path(), &words).status.success());
+    }
+    let words = "simulate --trace quick --trace slow --policies infinite --format csv";
+    let csv = String::from_utf8(tool_in(folder.path(), words).stdout).unwrap();
+    let names: Vec<&str> = csv
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split(',').next())
+        .collect();
+    assert_eq!(names, ["small", "small hours=1 command_pause_seconds=30"]);
 }
 
 fn made(name: &str, hours: &str, seed: u64) -> Trace {

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16};
 use proptest::prelude::*;
 use store_run::{Kind, Run, START, Step, Ttl, options};
 use tokencached::store::{
-    Cause, Condition, DictionaryNumber, NEVER, Options, Outcome, Packing, Put, Refusal, Store,
+    Cause, Condition, DictionaryNumber, Eviction, NEVER, Options, Outcome, Packing, Put, Refusal,
+    Store,
 };
 
 fn ttl() -> impl Strategy<Value = Ttl> {
@@ -162,65 +163,97 @@ fn a_key_that_returns_from_the_ghost_goes_straight_to_main() {
     assert!(store.get(b"comes back", START).is_ok());
 }
 
-/// Puts 20 items a second that are read once, late enough to prove themselves, so that main turns over
-/// in some 40 seconds.
-fn turn_over(store: &Store, seconds: std::ops::Range<u32>) {
-    let bytes = [7; 8_000];
-    let key = |second: u32, number: u32| format!("{second}/{number}");
+fn store_with(eviction: Eviction) -> Store {
+    let options = Options {
+        eviction,
+        ..options(true)
+    };
+    Store::new(&options).unwrap()
+}
+
+/// Looks up and, as a client does, puts after a miss; says whether it was a hit.
+fn use_token(store: &Store, key: &str, second: u32) -> bool {
+    let hit = store.get(key.as_bytes(), START + second).is_ok();
+    if !hit {
+        let expiry = START + second + 1_000;
+        put(store, key, &[7; 8_000], expiry, START + second).unwrap();
+    }
+    hit
+}
+
+/// So many new tokens a second, each used once more `later` seconds after. Gives the hits among
+/// the second uses, in percent.
+fn turn_over(store: &Store, seconds: std::ops::Range<u32>, tokens: u32, later: u32) -> u32 {
+    let mut hits = 0;
+    let second_uses = seconds.len() as u32 * tokens;
     for second in seconds {
-        for number in 0..20 {
-            let expiry = START + second + 1_000;
-            put(store, &key(second, number), &bytes, expiry, START + second).unwrap();
-            let before = key(second.saturating_sub(7), number);
-            let _ = store.get(before.as_bytes(), START + second);
+        for number in 0..tokens {
+            use_token(store, &format!("{second}/{number}"), second);
+            let earlier = second.checked_sub(later);
+            hits +=
+                u32::from(earlier.is_some_and(|earlier| {
+                    use_token(store, &format!("{earlier}/{number}"), second)
+                }));
         }
     }
+    hits * 100 / second_uses
 }
 
 #[test]
 fn a_key_that_comes_back_later_than_items_stay_in_main_starts_anew() {
-    let store = Store::new(&options(true)).unwrap();
-    let bytes = [7; 8_000];
-    turn_over(&store, 0..150);
-    put(&store, "late", &bytes, START + 1_000, START + 150).unwrap();
-    turn_over(&store, 150..220);
-    put(&store, "soon", &bytes, START + 1_000, START + 220).unwrap();
-    turn_over(&store, 220..240);
-    for key in ["late", "soon"] {
-        assert!(store.peek(key.as_bytes(), START + 240).is_err(), "{key}");
-    }
-    let before = store.counts().returned;
-    put(&store, "late", &bytes, START + 1_000, START + 240).unwrap();
-    assert_eq!(store.counts().returned, before, "it was away for 90 s");
-    put(&store, "soon", &bytes, START + 1_000, START + 240).unwrap();
-    assert_eq!(store.counts().returned, before + 1, "it was away for 20 s");
+    // So that each token goes to main, which then turns over in some 40 s.
+    let eviction = Eviction {
+        probation_percent_max: 20,
+        idle_percent: 100,
+        ..Eviction::default()
+    };
+    let store = store_with(eviction);
+    turn_over(&store, 0..150, 20, 7);
+    use_token(&store, "late", 150);
+    turn_over(&store, 150..220, 20, 7);
+    use_token(&store, "soon", 220);
+    turn_over(&store, 220..240, 20, 7);
+    let returned = |key: &str| {
+        let before = store.counts().returned;
+        assert!(!use_token(&store, key, 240), "{key} was pushed out");
+        store.counts().returned - before
+    };
+    assert_eq!(returned("late"), 0, "it was away for 90 s");
+    assert_eq!(returned("soon"), 1, "it was away for 20 s");
 }
 
 #[test]
-fn probation_grows_while_a_burst_is_young_and_gives_the_room_back() {
-    let store = Store::new(&options(true)).unwrap();
-    let bytes = [7; 8_000];
-    turn_over(&store, 0..100);
-    // A fifth of the heap at once.
-    for number in 0..200 {
-        put(
-            &store,
-            &format!("burst/{number}"),
-            &bytes,
-            START + 1_000,
-            START + 100,
-        )
-        .unwrap();
-    }
-    let held = |now: u32| {
-        let key = |number| format!("burst/{number}");
-        (0..200)
-            .filter(|&number| store.peek(key(number).as_bytes(), START + now).is_ok())
-            .count()
+fn probation_takes_the_room_that_keys_come_back_for() {
+    let hits = |eviction: Eviction| {
+        let store = store_with(eviction);
+        turn_over(&store, 0..400, 50, 10);
+        turn_over(&store, 400..500, 50, 10)
     };
-    assert_eq!(held(100), 200);
-    turn_over(&store, 100..125);
-    assert_eq!(held(125), 0, "nobody read them");
+    // 10 s are 500 tokens, half of what the store holds.
+    let never_grows = Eviction {
+        probation_gain: 0,
+        ..Eviction::default()
+    };
+    assert!(hits(never_grows) < 10);
+    assert!(hits(Eviction::default()) > 90);
+}
+
+#[test]
+fn main_takes_its_room_back_when_its_keys_come_back() {
+    let store = Store::new(&options(true)).unwrap();
+    turn_over(&store, 0..100, 50, 10);
+    // Now 800 tokens are used every 20 s, in a flood of 50 a second that are used once.
+    let mut hits = 0;
+    for second in 100..600 {
+        for number in 0..50 {
+            use_token(&store, &format!("flood/{second}/{number}"), second);
+        }
+        for number in 0..40 {
+            let hit = use_token(&store, &format!("steady/{}/{number}", second % 20), second);
+            hits += u32::from(hit && second >= 500);
+        }
+    }
+    assert!(hits > 3_200, "{hits} of 4,000");
 }
 
 #[test]

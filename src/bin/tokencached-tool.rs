@@ -97,6 +97,7 @@ fn write_trace(flags: &Generate) -> Result<bool, tool::Error> {
         say(List(&scenario));
         return Ok(true);
     };
+    files::check(path)?;
     let progress = Progress::new(flags.quiet);
     let trace = made(&scenario, flags.seed, &progress);
     trace::file::write(path, &trace)?;
@@ -121,6 +122,7 @@ fn print_simulation(flags: &Simulate) -> Result<bool, tool::Error> {
     let options = flags.options()?;
     let scenarios = flags.scenarios()?;
     flags.check_files()?;
+    flags.written().try_for_each(files::check)?;
     let progress = Progress::new(flags.quiet);
     let mut simulation = Simulation::new(&options);
     for path in &flags.trace {

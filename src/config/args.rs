@@ -14,6 +14,7 @@ use super::ConfigError;
 use super::flags::{self, Ask, Does, FLAGS, Flag, Takes};
 use super::settings::{Origin, Settings};
 use super::units::Problem;
+use crate::nearest::nearest;
 
 /// One word, and the place it stands at where that is a file.
 #[derive(Clone, Debug)]
@@ -141,7 +142,7 @@ fn implied(flag: &Flag) -> String {
 fn one_long(name: &str, origin: &Origin) -> Result<&'static Flag, ConfigError> {
     let problem = match *flags::by_long(name).as_slice() {
         [flag] => return Ok(flag),
-        [] => match flags::nearest(name, FLAGS.iter().map(|flag| flag.long)) {
+        [] => match nearest(name, FLAGS.iter().map(|flag| flag.long)) {
             Some(near) => Problem::new("unknown option", format!("did you mean --{near}?")),
             None => Problem::new("unknown option", "-h lists the known ones"),
         },
@@ -204,7 +205,7 @@ pub(super) fn command_line(words: Vec<String>) -> Result<CommandLine, ConfigErro
 }
 
 fn stray(word: &str) -> ConfigError {
-    let remedy = match flags::nearest(word, FLAGS.iter().map(|flag| flag.long)) {
+    let remedy = match nearest(word, FLAGS.iter().map(|flag| flag.long)) {
         Some(near) => format!("did you mean --{near}?"),
         None => "every option begins with -; -h lists them".into(),
     };

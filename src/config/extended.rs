@@ -9,9 +9,9 @@
 //! and `storage.c`, the subopts tables), those behind its build options and
 //! those it keeps for old configurations among them.
 
-use super::flags::nearest;
 use super::settings::Origin;
 use super::units::Problem;
+use crate::nearest::nearest;
 
 /// Takes a list as `-o` has it: `name`, `name=value`, separated by commas.
 pub(super) fn take(

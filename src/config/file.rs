@@ -23,6 +23,7 @@ use super::ConfigError;
 use super::flags::{self, Does, Flag, Setting, Takes};
 use super::settings::{Origin, Settings};
 use super::units::Problem;
+use crate::nearest::nearest;
 
 /// Reads the bytes of a file named `path`, which serves for messages only.
 pub(super) fn parse(bytes: &[u8], path: &str) -> Result<Settings, ConfigError> {
@@ -69,7 +70,7 @@ fn no_tables(key: &str, origin: &Origin) -> ConfigError {
 
 fn flag_of(key: &str, origin: &Origin) -> Result<&'static Flag, ConfigError> {
     flags::by_key(key).ok_or_else(|| {
-        let remedy = match flags::nearest(key, flags::keyed().map(Flag::key)) {
+        let remedy = match nearest(key, flags::keyed().map(Flag::key)) {
             Some(near) => format!("did you mean {near}?"),
             None => "the keys are the long names that -h lists, with _ for -".into(),
         };

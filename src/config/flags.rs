@@ -11,8 +11,6 @@
 //! - *nothing falls silently*: a flag is acted on, or listed as having no
 //!   effect, or refused because it is not supported yet.
 
-use strsim::jaro_winkler;
-
 /// One option: its names, what it takes and what it does.
 #[derive(Debug)]
 pub(super) struct Flag {
@@ -129,17 +127,6 @@ pub(super) fn keyed() -> impl Iterator<Item = &'static Flag> {
     FLAGS
         .iter()
         .filter(|flag| !matches!(flag.does, Does::Ask(_)))
-}
-
-/// The known name most like `name`, if one is like it at all.
-pub(super) fn nearest<S: AsRef<str>>(name: &str, known: impl IntoIterator<Item = S>) -> Option<S> {
-    let likeness = |known: &S| jaro_winkler(name, known.as_ref());
-    known
-        .into_iter()
-        .map(|known| (likeness(&known), known))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| known)
 }
 
 /// The text of `-h`.
@@ -345,13 +332,5 @@ mod tests {
             assert!(help.contains(&format!("--{}", flag.long)), "{}", flag.long);
         }
         assert!(help.lines().all(|line| line.len() <= 120), "{help}");
-    }
-
-    #[test]
-    fn the_nearest_name() {
-        let names = || FLAGS.iter().map(|flag| flag.long);
-        assert_eq!(nearest("memory-limt", names()), Some("memory-limit"));
-        assert_eq!(nearest("maxitemsize", names()), Some("max-item-size"));
-        assert_eq!(nearest("zzzzqqq", names()), None);
     }
 }

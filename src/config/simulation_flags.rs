@@ -30,7 +30,7 @@ pub struct Generate {
     /// Set a parameter of the scenario; can be given again
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
-    /// The file to write
+    /// The file to write; - is standard output
     #[arg(long, short, value_name = "FILE", required_unless_present = "list")]
     pub output: Option<PathBuf>,
     /// Print all scenarios, and all parameters with their values in this one
@@ -69,7 +69,7 @@ pub struct Simulate {
     )]
     pub seeds: Vec<u64>,
     /// Set a parameter of the scenarios; can be given again
-    #[arg(long, value_name = "NAME=VALUE", requires = "scenario")]
+    #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
     /// What to compare; a wrong name lists all, +x frees expired entries first
     #[arg(long, value_name = "NAMES", default_value = DEFAULTS)]
@@ -130,7 +130,7 @@ pub struct Simulate {
     /// What to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
-    /// Write that to a file instead
+    /// Write that to a file instead; - is standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Also write a page with curves
@@ -234,6 +234,11 @@ impl Simulate {
     /// # Errors
     /// [`Error::Options`].
     pub fn scenarios(&self) -> Result<Vec<(Scenario, u64)>, Error> {
+        let generates = !self.scenario.is_empty() || self.trace.is_empty();
+        if !generates && (!self.set.is_empty() || self.seeds != [1]) {
+            let what = "--set and --seeds are for scenarios, and a --trace is replayed as it is; give --scenario too, or leave them out";
+            return Err(Error::Options(what.to_owned()));
+        }
         let default = [String::from("large")];
         let names: &[String] = match (&self.scenario[..], self.trace.is_empty()) {
             ([], true) => &default,
@@ -249,14 +254,19 @@ impl Simulate {
 }
 
 impl Simulate {
+    /// The files that are to be written.
+    pub fn written(&self) -> impl Iterator<Item = &Path> {
+        let given = [&self.output, &self.report];
+        given.into_iter().flatten().map(PathBuf::as_path)
+    }
+
     /// Refuses files that would take each other's place.
     ///
     /// # Errors
     /// [`Error::Options`].
     pub fn check_files(&self) -> Result<(), Error> {
-        let written = [&self.output, &self.report];
         let mut known: Vec<PathBuf> = self.trace.iter().map(|path| place(path)).collect();
-        for path in written.into_iter().flatten() {
+        for path in self.written() {
             let place = place(path);
             if known.contains(&place) && !place.starts_with("/dev") {
                 return Err(Error::Options(format!(
@@ -358,12 +368,12 @@ mod tests {
                 .map(|spec| spec.name)
                 .collect()
         };
-        let given = "lru,tokencached:probation=30,ghost=100,tokencached:work=2,infinite";
+        let given = "lru,tokencached:probation-min=30,ghost=100,tokencached:work=2,infinite";
         assert_eq!(
             names(given),
             [
                 "lru",
-                "tokencached:probation=30,ghost=100",
+                "tokencached:probation-min=30,ghost=100",
                 "tokencached:work=2",
                 "infinite"
             ]

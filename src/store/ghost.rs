@@ -1,54 +1,58 @@
 //! The ghost: which keys left not long ago.
 //!
 //! One for each shard of the index, under the shard's lock. A key that comes back while its ghost is
-//! here has shown that it is used more than once; `eviction` decides by the time since its last use
-//! whether it goes straight to the main chain. It holds as many keys as `eviction` says, in 8
-//! bytes each: 32 bits of the key's hash, the cause of leaving, and the second of the last use.
+//! here has shown that it is used more than once; `returns` decides what that means. It holds as many
+//! keys as `eviction` says, in 8 bytes each: 32 bits of the key's hash, and how it left.
 //!
 //! Invariants:
 //! - bounded: a bucket of eight, and in it the one that was used the longest ago makes room;
 //! - a false positive (two keys with the same 32 bits) costs a place in the main chain, never a
 //!   wrong value.
 
-use super::Cause;
+use super::returns::Departure;
+use super::segment::Chain;
 
 const BUCKET: usize = 8;
-const CAUSE_SHIFT: u32 = 29;
-const SECONDS_MASK: u32 = (1 << CAUSE_SHIFT) - 1;
+const CHAIN_SHIFT: u32 = 30;
+const TURN_SHIFT: u32 = 16;
 
 /// Keys that left one shard.
 #[derive(Debug, Default)]
 pub struct Ghost {
-    /// `BUCKET` entries a bucket; 0 is an empty entry. An entry is fingerprint (32 bits), cause (3),
-    /// second (29, so that 17 years pass before it wraps).
+    /// `BUCKET` entries a bucket; 0 is an empty entry. An entry is fingerprint (32 bits), chain (2, never
+    /// 0), turn (14), second (16).
     entries: Vec<u64>,
 }
 
 impl Ghost {
-    /// Notes that a key left which was last used at that second, and remembers about so many keys.
-    pub fn insert(&mut self, hash: u64, cause: Cause, used_at_seconds: u32, keys: usize) {
+    /// Notes how a key leaves, and remembers about so many keys.
+    pub fn insert(&mut self, hash: u64, departure: Departure, keys: usize) {
         self.fit(keys);
         let fingerprint = hash as u32;
-        let detail = (cause as u32) << CAUSE_SHIFT | (used_at_seconds & SECONDS_MASK).max(1);
         let bucket = self.bucket(fingerprint);
         let entries = &mut self.entries[bucket];
         let same = |&entry: &u64| (entry >> 32) as u32 == fingerprint && entry != 0;
-        let age = |&(_, entry): &(usize, &u64)| *entry as u32 & SECONDS_MASK;
+        // Seconds wrap, so that only differences tell what is older.
+        let younger_by = |&(_, entry): &(usize, &u64)| match *entry {
+            0 => i32::MIN,
+            known => {
+                i32::from((known as u16).wrapping_sub(departure.used_at_seconds as u16) as i16)
+            }
+        };
         let slot = entries.iter().position(same).or_else(|| {
-            // An empty entry has second 0 and is the oldest of all.
             entries
                 .iter()
                 .enumerate()
-                .min_by_key(age)
+                .min_by_key(younger_by)
                 .map(|(slot, _)| slot)
         });
         if let Some(slot) = slot {
-            entries[slot] = u64::from(fingerprint) << 32 | u64::from(detail);
+            entries[slot] = u64::from(fingerprint) << 32 | u64::from(packed(&departure));
         }
     }
 
-    /// Forgets a key; says for how many seconds it had not been used, if it was known.
-    pub fn take(&mut self, hash: u64, now_seconds: u32) -> Option<u32> {
+    /// Forgets a key; says how it left, if it was known.
+    pub fn take(&mut self, hash: u64) -> Option<Departure> {
         if self.entries.is_empty() {
             return None;
         }
@@ -57,8 +61,7 @@ impl Ghost {
         let entry = self.entries[bucket]
             .iter_mut()
             .find(|entry| **entry != 0 && (**entry >> 32) as u32 == fingerprint)?;
-        let used_at = std::mem::take(entry) as u32 & SECONDS_MASK;
-        Some(now_seconds.wrapping_sub(used_at) & SECONDS_MASK)
+        Some(unpacked(std::mem::take(entry)))
     }
 
     /// Bytes it takes.
@@ -94,6 +97,32 @@ impl Ghost {
     }
 }
 
+/// The lower half of an entry.
+fn packed(departure: &Departure) -> u32 {
+    let chain = match departure.chain {
+        None => 1,
+        Some(Chain::Probation) => 2,
+        Some(Chain::Main) => 3,
+    };
+    chain << CHAIN_SHIFT
+        | (departure.turn & Departure::TURN_MASK) << TURN_SHIFT
+        | departure.used_at_seconds & Departure::SECONDS_MASK
+}
+
+/// What is in the lower half of an entry.
+fn unpacked(entry: u64) -> Departure {
+    let detail = entry as u32;
+    Departure {
+        chain: match detail >> CHAIN_SHIFT {
+            2 => Some(Chain::Probation),
+            3 => Some(Chain::Main),
+            _ => None,
+        },
+        turn: detail >> TURN_SHIFT & Departure::TURN_MASK,
+        used_at_seconds: detail & Departure::SECONDS_MASK,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,23 +131,38 @@ mod tests {
         number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31)
     }
 
+    fn used_at(second: u32) -> Departure {
+        Departure {
+            chain: Some(Chain::Main),
+            turn: 5,
+            used_at_seconds: second,
+        }
+    }
+
     #[test]
     fn a_key_is_known_once_after_it_left() {
         let mut ghost = Ghost::default();
-        assert_eq!(ghost.take(hash(1), 130), None);
-        ghost.insert(hash(1), Cause::Evicted, 100, 100);
-        assert_eq!(ghost.take(hash(1), 130), Some(30));
-        assert_eq!(ghost.take(hash(1), 130), None);
+        assert_eq!(ghost.take(hash(1)), None);
+        for chain in [None, Some(Chain::Probation), Some(Chain::Main)] {
+            let departure = Departure {
+                chain,
+                turn: Departure::TURN_MASK,
+                used_at_seconds: 100,
+            };
+            ghost.insert(hash(1), departure, 100);
+            assert_eq!(ghost.take(hash(1)), Some(departure));
+            assert_eq!(ghost.take(hash(1)), None);
+        }
     }
 
     #[test]
     fn it_remembers_as_many_keys_as_it_is_told_and_stays_bounded() {
         let mut ghost = Ghost::default();
         for number in 0..10_000 {
-            ghost.insert(hash(number), Cause::Evicted, number as u32, 200);
+            ghost.insert(hash(number), used_at(number as u32), 200);
         }
         assert!(ghost.bytes() <= 8 * 320, "{} bytes", ghost.bytes());
-        let recent = (9_900..10_000).filter(|&number| ghost.take(hash(number), 10_000).is_some());
+        let recent = (9_900..10_000).filter(|&number| ghost.take(hash(number)).is_some());
         assert!(recent.count() > 90, "the newest are the ones that are kept");
     }
 
@@ -126,12 +170,12 @@ mod tests {
     fn growing_keeps_what_was_known() {
         let mut ghost = Ghost::default();
         for number in 0..8 {
-            ghost.insert(hash(number), Cause::Expired, 5, 8);
+            ghost.insert(hash(number), used_at(5), 8);
         }
-        ghost.insert(hash(100), Cause::Expired, 5, 2_000);
+        ghost.insert(hash(100), used_at(5), 2_000);
         assert!(
             (0..8)
-                .filter(|&number| ghost.take(hash(number), 10).is_some())
+                .filter(|&number| ghost.take(hash(number)).is_some())
                 .count()
                 >= 6
         );

@@ -32,7 +32,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -184,7 +184,11 @@ impl Heap {
     /// Those of fallocate.
     pub(super) fn punch(&self, position: u64, length: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(rustix::fs::fallocate(&self.file, flags, position, length)?)
+        rustix::fs::fallocate(&self.file, flags, position, length)?;
+        // To the compiler the call only reads memory; what was written before must not be taken for
+        // what is there now.
+        compiler_fence(Ordering::SeqCst);
+        Ok(())
     }
 
     fn address(&self, position: u64, length: usize) -> *mut u8 {

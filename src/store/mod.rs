@@ -2,7 +2,8 @@
 //!
 //! Knows neither wire nor tokens nor tokio; the engine is its only caller. Items lie one after
 //! another in the segments of a memory file (`heap`, `segment`, `item`), a sharded index leads to
-//! them (`index`), two chains and a ghost decide what leaves (`eviction`, `ghost`), what packed values
+//! them (`index`), two chains and a ghost decide what leaves (`eviction`, `returns`, `ghost`;
+//! under `-M` nothing does, `compaction`), what packed values
 //! need to be read is kept as long as they are (`dictionary`), and another process can read the whole
 //! of it (`recovery`). After Segcache (Yang, Yue, Rashmi, NSDI 2021), with
 //! a probation chain and a ghost, which a simulation of token workloads asked for.
@@ -25,6 +26,7 @@
 //! - a flush is ordered by write sequence: whole seconds cannot tell a set from the flush before it.
 
 pub mod audit;
+mod compaction;
 mod counts;
 mod dictionary;
 mod eviction;
@@ -37,6 +39,7 @@ mod item_ref;
 mod packing;
 mod put;
 mod recovery;
+mod returns;
 mod segment;
 mod superblock;
 mod upload;
@@ -54,7 +57,8 @@ use geometry::Geometry;
 use heap::Heap;
 use index::Shard;
 use item::{Header, Life};
-use segment::{Log, Segments, State};
+use returns::Returns;
+use segment::{Chain, Log, Segments, State};
 use superblock::Superblock;
 
 pub use counts::{Cause, Counts};
@@ -153,8 +157,7 @@ pub struct Store {
     flush_at: AtomicU32,
     /// The segment that is being emptied; [`eviction::NO_SEGMENT`] without one.
     evacuating: AtomicU32,
-    /// How long items stay in main, in seconds, as last seen; `u32::MAX` while none has to leave it.
-    main_seconds: AtomicU32,
+    returns: Returns,
     /// Bytes of segments held by uploads that are under way.
     upload_bytes: AtomicU64,
     dictionaries: Dictionaries,
@@ -192,7 +195,7 @@ impl Store {
             flush_sequence: AtomicU64::new(superblock.flush_sequence()),
             flush_at: AtomicU32::new(superblock.flush_at()),
             evacuating: AtomicU32::new(eviction::NO_SEGMENT),
-            main_seconds: AtomicU32::new(u32::MAX),
+            returns: Returns::new(&options.eviction),
             upload_bytes: AtomicU64::new(0),
             dictionaries: Dictionaries::default(),
             counters: Counters::default(),
@@ -364,6 +367,11 @@ impl Store {
         &self.states[segment as usize]
     }
 
+    fn chain_of(&self, item: &Header<'_>) -> Chain {
+        let segment = self.geometry.segment_of(item.position());
+        self.segments().header(segment).chain()
+    }
+
     fn table_bytes(&self) -> u64 {
         self.table_bytes.load(Relaxed).max(0) as u64
     }
@@ -501,9 +509,9 @@ impl LockedShard<'_> {
         if left_for_room || (cause == Cause::Expired && removal.fetched) {
             let share = store.options.eviction.ghost_percent as usize;
             let ghost_keys = self.shard.items() * share / 100;
-            self.shard
-                .ghost
-                .insert(hash, cause, item.accessed_at(), ghost_keys);
+            let chain = store.chain_of(item);
+            let departure = store.returns.departure(chain, cause, item.accessed_at());
+            self.shard.ghost.insert(hash, departure, ghost_keys);
         }
         store.counters.count(removal);
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use super::counts::Cause;
 use super::item::{self, Checksum, Header, Identity, Life, NEVER};
 use super::packing::Packing;
+use super::returns::Departure;
 use super::segment::{Chain, Lane};
 use super::{LockedShard, Miss, Store};
 
@@ -99,8 +100,8 @@ impl Store {
             return Ok(Placement::Done(outcome));
         }
         let Some(item) = present else {
-            let idle_seconds = shard.shard.ghost.take(write.hash, write.now_seconds);
-            let returned = idle_seconds.is_some_and(|seconds| self.would_have_stayed(seconds));
+            let departure = shard.shard.ghost.take(write.hash);
+            let returned = departure.is_some_and(|departure| self.comes_back(write, &departure));
             self.counters
                 .returned
                 .fetch_add(u64::from(returned), Relaxed);
@@ -117,10 +118,21 @@ impl Store {
         if self.may_overwrite(&item, write) {
             return Ok(Placement::Done(self.overwrite(&item, write, value)));
         }
-        let segment = self.geometry.segment_of(item.position());
-        let chain = self.segments().header(segment).chain();
+        let chain = self.chain_of(&item);
         let lane = Lane::of(write.expiry.unwrap_or_else(|| item.expiry()));
         Ok(Placement::Append(chain, lane))
+    }
+
+    /// Learns from a key that comes back, and says whether it goes to main.
+    fn comes_back(&self, write: &Write<'_>, departure: &Departure) -> bool {
+        let eviction = &self.options.eviction;
+        let bytes = item::footprint(write.key.len(), write.value_bytes);
+        let heap_bytes = self.limit_bytes.load(Relaxed);
+        let segments = heap_bytes / self.geometry.segment_bytes;
+        self.returns
+            .learn(eviction, departure, bytes, (heap_bytes, segments));
+        let idle_seconds = departure.idle_seconds(write.now_seconds);
+        self.returns.would_have_stayed(eviction, idle_seconds)
     }
 
     /// The valid item of the key; an invalid one is removed on the way.

@@ -7,9 +7,31 @@ use std::path::Path;
 
 use super::Error;
 
+/// Whether a path names standard output.
+pub fn is_standard_output(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdout")
+}
+
+/// Refuses a path at which [`replace`] could put nothing, before the work for it is done.
+///
+/// # Errors
+/// [`Error::File`]; nothing is left there in any case.
+pub fn check(path: &Path) -> Result<(), Error> {
+    let usable = match path.metadata() {
+        _ if is_standard_output(path) => Ok(()),
+        Ok(there) if there.is_file() => {
+            path.canonicalize().and_then(|path| beside(&path).map(drop))
+        }
+        Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(()),
+        Err(_) => beside(path).map(drop),
+    };
+    usable.map_err(|why| explained(path, &why))
+}
+
 /// Writes a file by `write` and puts it in the place of `path` when it is complete, with the permissions of
 /// what was there; the file that a symbolic link leads to is replaced, not the link. What is no regular
-/// file, such as /dev/stdout, is written as it is. Does not wait for the disk.
+/// file is written as it is, and `-` is standard output. Does not wait for the disk.
 ///
 /// # Errors
 /// [`Error::File`]; then whatever was at `path` is unchanged, and nothing is beside it.
@@ -17,23 +39,26 @@ pub fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
-    // The process's umask takes away from it, as for any new file.
-    const NEW: u32 = 0o666;
     let done = match path.metadata() {
         // Its own name, since what it is redirected to must not be replaced.
-        _ if path == Path::new("/dev/stdout") => write(&mut io::stdout().lock()),
+        _ if is_standard_output(path) => write(&mut io::stdout().lock()),
         Ok(there) if there.is_file() => path
             .canonicalize()
-            .and_then(|path| into_regular(&path, there.permissions(), write)),
+            .and_then(|path| into_regular(&path, Some(there.permissions()), write)),
         Ok(_) => into_special(path, write),
-        Err(_) => into_regular(path, Permissions::from_mode(NEW), write),
+        Err(_) => into_regular(path, None, write),
     };
-    let explained = |why| {
-        format!(
-            "cannot be written: {why}; give the path of a file in a folder that you may write to"
-        )
+    done.map_err(|why| explained(path, &why))
+}
+
+/// What is the matter, without the name of the file that was to take the path's place.
+fn explained(path: &Path, why: &io::Error) -> Error {
+    let remedy = match why.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room there",
+        _ => "give the path of a file in a folder that you may write to",
     };
-    done.map_err(|why| Error::File(path.to_owned(), explained(why)))
+    let what = format!("cannot be written: {}; {remedy}", why.kind());
+    Error::File(path.to_owned(), what)
 }
 
 fn into_special(
@@ -46,19 +71,29 @@ fn into_special(
 
 fn into_regular(
     path: &Path,
-    permissions: Permissions,
+    permissions: Option<Permissions>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
+    let mut file = beside(path)?;
+    if let Some(permissions) = permissions {
+        file.as_file().set_permissions(permissions)?;
+    }
+    write(file.as_file_mut())?;
+    file.persist(path).map(drop).map_err(|failed| failed.error)
+}
+
+/// An empty file in the folder of `path`, gone when it is dropped.
+fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    // The process's umask takes away from it, as for any new file.
+    const NEW: u32 = 0o666;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut file = tempfile::Builder::new()
+    tempfile::Builder::new()
         .prefix(".tokencached-")
-        .permissions(permissions)
-        .tempfile_in(folder)?;
-    write(file.as_file_mut())?;
-    file.persist(path).map(drop).map_err(|failed| failed.error)
+        .permissions(Permissions::from_mode(NEW))
+        .tempfile_in(folder)
 }
 
 #[cfg(test)]
@@ -108,8 +143,19 @@ mod tests {
                 message.contains("cannot be written") && !message.contains('\n'),
                 "{message}"
             );
+            assert!(!message.contains(".tokencached-"), "{message}");
+            assert_eq!(check(path).unwrap_err().to_string(), message);
         }
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_check_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        check(&folder.path().join("new")).unwrap();
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+        check(Path::new("-")).unwrap();
+        check(Path::new("/dev/null")).unwrap();
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use crate::nearest::nearest;
 use crate::tool::Error;
 
 /// What is known of a parameter beside its value.
@@ -130,6 +131,7 @@ pub const NAMES: &[(&str, &str)] = &[
         "ci",
         "a cloud in which most requests are commands with a token of their own",
     ),
+    ("slow-ci", "ci, with commands that last most of a minute"),
     (
         "flash-crowd",
         "large, and every three hours hundreds open a dashboard at once",
@@ -170,16 +172,22 @@ impl Scenario {
                 ("commands_per_second", 75.0),
                 ("monitors", 60.0),
             ],
+            "slow-ci" => &[
+                ("services", 450.0),
+                ("controllers", 300.0),
+                ("dashboards", 60.0),
+                ("commands_per_second", 75.0),
+                ("command_requests", 4.0),
+                ("command_pause_seconds", 10.0),
+                ("monitors", 60.0),
+            ],
             "flash-crowd" => &[("crowd_hours", 3.0)],
             "mint-once" => &[("attack_tokens_per_second", 200.0)],
             "mint-thrice" => &[("attack_tokens_per_second", 70.0), ("attack_uses", 3.0)],
             "dogpile" => &[("lasting_per_second", 2.0)],
             _ => {
                 let known = NAMES.iter().map(|(known, _)| *known);
-                return Err(Error::Options(format!(
-                    "there is no scenario {name:?}{}; generate --list names them",
-                    nearest(name, known)
-                )));
+                return Err(unknown("scenario", name, known));
             }
         };
         let mut scenario = Scenario {
@@ -212,10 +220,7 @@ impl Scenario {
     fn change(&mut self, name: &str, value: f64) -> Result<(), Error> {
         let Some(known) = PARAMETERS.iter().find(|known| known.name == name) else {
             let names = PARAMETERS.iter().map(|known| known.name);
-            return Err(Error::Options(format!(
-                "there is no parameter {name:?}{}; generate --list names them",
-                nearest(name, names)
-            )));
+            return Err(unknown("parameter", name, names));
         };
         let (least, greatest) = known.range;
         if !(least..=greatest).contains(&value) {
@@ -292,15 +297,12 @@ impl Scenario {
     }
 }
 
-/// `; did you mean "X"?`, if one of the known names is near.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    const FAR: usize = 4;
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, _)| *distance < FAR)
-        .min()
-        .map(|(_, candidate)| format!("; did you mean {candidate:?}?"))
-        .unwrap_or_default()
+fn unknown(what: &str, name: &str, known: impl Iterator<Item = &'static str>) -> Error {
+    let remedy = match nearest(name, known) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "generate --list names them".to_owned(),
+    };
+    Error::Options(format!("there is no {what} {name:?}; {remedy}"))
 }
 
 /// All scenarios and parameters, for people: what `generate --list` prints.

@@ -14,14 +14,15 @@ pub mod report;
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use parking_lot::Mutex;
 
 use super::Error;
 use super::generate::scenario;
 use super::progress::Progress;
-use super::trace::Trace;
+use super::trace::{About, Kind, Request, TokenId, Trace};
 use balance::Balance;
 use policy::Seconds;
 use policy::belady::Future;
@@ -145,6 +146,7 @@ impl<'a> Simulation<'a> {
         self.options.check()?;
         check_trace(trace, self.options)?;
         let about = &trace.about;
+        let label = self.label(about);
         let requests = trace.requests.len() as u64;
         let work = self.options.replays() * requests;
         progress.begin(&format!("replaying {} {}", about.name, about.seed), work);
@@ -159,6 +161,7 @@ impl<'a> Simulation<'a> {
                 let of_unit = balance.share_out(trace, units);
                 let group = Group {
                     trace,
+                    label: &label,
                     options: self.options,
                     of_unit: &of_unit,
                     units,
@@ -171,6 +174,17 @@ impl<'a> Simulation<'a> {
         Ok(())
     }
 
+    /// What rows call a trace: its name, and its parameters too if a trace with others has that name.
+    fn label(&self, about: &About) -> String {
+        let mut namesakes = self.known.iter().filter(|(name, _)| *name == about.name);
+        match namesakes.next() {
+            Some((_, parameters)) if *parameters != about.parameters => {
+                format!("{} {}", about.name, about.parameters.join(" "))
+            }
+            _ => about.name.clone(),
+        }
+    }
+
     /// Notes what is replayed, once for all seeds of a scenario.
     fn tell_of(&mut self, trace: &Trace) {
         let about = &trace.about;
@@ -178,11 +192,12 @@ impl<'a> Simulation<'a> {
         if self.known.contains(&known) {
             return;
         }
+        let label = self.label(about);
         self.known.push(known);
         let seconds = (f64::from(about.millis) / 1000.0).max(0.001);
         let told = format!(
             "{}{}, {:.1} hours, {:.0} requests a second with {:.1} new tokens a second{}",
-            about.name,
+            label,
             what_is(&about.name),
             seconds / 3600.0,
             trace.requests.len() as f64 / seconds,
@@ -192,13 +207,7 @@ impl<'a> Simulation<'a> {
                 changed => format!("; {}", changed.join(", ")),
             }
         );
-        if !self
-            .traces
-            .iter()
-            .any(|known| known.split(',').next() == told.split(',').next())
-        {
-            self.traces.push(told);
-        }
+        self.traces.push(told);
     }
 
     /// What was found, with the command that found it.
@@ -209,6 +218,12 @@ impl<'a> Simulation<'a> {
             rows: self.rows,
         }
     }
+}
+
+/// What this thread has had of the processor so far.
+fn cpu_time() -> Duration {
+    // Fails on no Linux.
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// What is said of a scenario, in parentheses.
@@ -222,14 +237,22 @@ fn what_is(name: &str) -> String {
 fn check_trace(trace: &Trace, options: &Options) -> Result<(), Error> {
     let name = &trace.about.name;
     let counted_from = options.warm_up_seconds.saturating_mul(1000);
-    if trace
-        .requests
-        .last()
-        .is_none_or(|request| request.millis < counted_from)
-    {
+    let Some(last) = trace.requests.last() else {
+        let what = format!("trace {name:?}: there is no request in it");
+        return Err(Error::Options(what));
+    };
+    if last.millis < counted_from {
         return Err(Error::Options(format!(
             "trace {name:?}: no request comes after the warm-up of {} s; give a shorter --warm-up",
             options.warm_up_seconds
+        )));
+    }
+    let is_legitimate = |token: TokenId| trace.tokens[token as usize].kind == Kind::Legitimate;
+    let counted =
+        |request: &Request| request.millis >= counted_from && is_legitimate(request.token);
+    if !trace.requests.iter().any(counted) {
+        return Err(Error::Options(format!(
+            "trace {name:?}: nobody but attackers and other users of the cache asks after the warm-up; there is no hit ratio of such"
         )));
     }
     for values in &options.values {
@@ -261,6 +284,7 @@ struct Cache<'a> {
 /// The caches that see the same units.
 struct Group<'a> {
     trace: &'a Trace,
+    label: &'a str,
     options: &'a Options,
     of_unit: &'a [u8],
     units: u32,
@@ -359,7 +383,7 @@ impl Group<'_> {
             seed: self.trace.about.seed,
         };
         let mut policy = cache.spec.build(&frame, || self.future(unit))?;
-        let began = Instant::now();
+        let began = cpu_time();
         let of_unit = (self.of_unit, unit);
         let tally = replay(self.trace, of_unit, &conditions, policy.as_mut(), |work| {
             progress.advance(work);
@@ -368,7 +392,7 @@ impl Group<'_> {
         Ok(Found {
             tally,
             requests,
-            seconds: began.elapsed().as_secs_f64(),
+            seconds: (cpu_time() - began).as_secs_f64(),
         })
     }
 
@@ -399,7 +423,7 @@ impl Group<'_> {
             .millis
             .saturating_sub(self.options.warm_up_seconds.saturating_mul(1000));
         Row {
-            scenario: about.name.clone(),
+            scenario: self.label.to_owned(),
             seed: about.seed,
             units: self.units,
             balance: self.balance.name().to_owned(),

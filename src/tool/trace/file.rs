@@ -31,6 +31,9 @@ const MAGIC: &[u8; 8] = b"tctrace\n";
 /// The version that is written, and the only one that is read.
 pub const VERSION: u32 = 1;
 
+/// Longest name of a trace, and longest assignment to a parameter.
+const NAME_BYTES_MAX: usize = 100;
+
 const HEAD_BYTES_MAX: u32 = 1 << 20;
 
 #[derive(Serialize, Deserialize)]
@@ -190,7 +193,13 @@ fn read_head(from: &mut impl Read) -> Result<Head, Fault> {
     }
     let mut head = vec![0; length as usize];
     from.read_exact(&mut head)?;
-    serde_json::from_slice(&head).map_err(|_| Fault::Damaged("its head cannot be understood"))
+    let head: Head = serde_json::from_slice(&head)
+        .map_err(|_| Fault::Damaged("its head cannot be understood"))?;
+    let is_plain = |text: &String| text.len() <= NAME_BYTES_MAX && !text.contains(char::is_control);
+    match is_plain(&head.name) && head.parameters.iter().all(is_plain) {
+        true => Ok(head),
+        false => Err(Fault::Damaged("its name is no name")),
+    }
 }
 
 fn read_token(from: &mut impl Read) -> Result<Token, Fault> {

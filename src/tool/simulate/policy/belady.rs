@@ -139,6 +139,9 @@ impl Policy for Belady {
             return;
         }
         let charged = charged_bytes(entry.value_bytes);
+        if u64::from(charged) > self.capacity_bytes {
+            return;
+        }
         while self.used_bytes + u64::from(charged) > self.capacity_bytes {
             match self.last_wanted() {
                 Some((place, victim)) if place > self.next[token as usize] => self.remove(victim),

@@ -13,6 +13,7 @@ use super::residents::Expired;
 use super::s3_fifo::S3Fifo;
 use super::sieve::Sieve;
 use super::tokencached::Tokencached;
+use crate::nearest::nearest;
 use crate::store::{Eviction, MEMORY_LIMIT_BYTES_MIN};
 use crate::tool::Error;
 
@@ -20,7 +21,7 @@ use crate::tool::Error;
 pub const NAMES: &[(&str, &str)] = &[
     (
         "tokencached",
-        "the real store; tokencached:probation=30,ghost=100 tries other parameters",
+        "the real store; tokencached:probation-min=30,ghost=100 tries other parameters",
     ),
     ("lru", "least recently used"),
     ("fifo", "first in, first out"),
@@ -184,12 +185,15 @@ impl Choice {
             "belady" => Choice::Belady,
             "infinite" => Choice::Infinite,
             _ => {
+                let near = nearest(name, NAMES.iter().map(|(name, _)| *name));
+                let near = near.map(|near| format!("did you mean {near}? "));
                 let known: Vec<_> = NAMES
                     .iter()
                     .map(|(name, about)| format!("{name} ({about})"))
                     .collect();
                 return Err(Error::Options(format!(
-                    "there is no policy {name:?}; there are: {}",
+                    "there is no policy {name:?}; {}there are: {}",
+                    near.unwrap_or_default(),
                     known.join("; ")
                 )));
             }
@@ -207,14 +211,23 @@ fn eviction(parameters: &str) -> Result<Eviction, Error> {
             .ok_or_else(|| wrong("give NAME=VALUE"))?;
         let number: u32 = value.parse().map_err(|_| wrong("give a whole number"))?;
         match name {
-            "probation" if number <= 100 => eviction.probation_percent = number,
-            "probation" => return Err(wrong("a share of the memory in percent, at most 100")),
+            "probation-min" if number <= 100 => eviction.probation_percent_min = number,
+            "probation-max" if number <= 100 => eviction.probation_percent_max = number,
+            "probation-min" | "probation-max" => {
+                return Err(wrong("a share of the memory in percent, at most 100"));
+            }
+            "regret" if number <= 1_000 => eviction.regret_percent = number,
+            "regret" => return Err(wrong("segments in percent of all, at most 1000")),
+            "probation-gain" if number <= 1_000 => eviction.probation_gain = number,
+            "main-gain" if number <= 1_000 => eviction.main_gain = number,
+            "probation-gain" | "main-gain" => {
+                return Err(wrong("items that the share moves by, at most 1000"));
+            }
+            "idle" if number <= 100 => eviction.idle_percent = number,
+            "idle" => return Err(wrong("a part of its time in percent, at most 100")),
             "proves-after" => eviction.proves_after_seconds = number,
             "ghost" if number <= 10_000 => eviction.ghost_percent = number,
             "ghost" => return Err(wrong("keys in percent of the items held, at most 10000")),
-            "probation-max" if number <= 100 => eviction.probation_percent_max = number,
-            "probation-max" => return Err(wrong("a share of the memory in percent, at most 100")),
-            "probation-seconds" => eviction.probation_seconds = number,
             "return" => eviction.return_percent = number,
             "work" if number > 0 => eviction.work_per_byte = number,
             "work" => return Err(wrong("at least 1")),
@@ -225,7 +238,7 @@ fn eviction(parameters: &str) -> Result<Eviction, Error> {
             "segment-kib" => return Err(wrong("a power of two from 16 to 4096")),
             _ => {
                 return Err(wrong(
-                    "the parameters are probation, probation-max, probation-seconds, proves-after, ghost, return, work, lasting-idle and segment-kib",
+                    "the parameters are probation-min, probation-max, regret, probation-gain, main-gain, proves-after, idle, ghost, return, work, lasting-idle and segment-kib",
                 ));
             }
         }
@@ -264,20 +277,20 @@ mod tests {
 
     #[test]
     fn parameters_reach_the_store_and_wrong_ones_are_explained_in_one_line() {
-        let given = "tokencached:probation=30,ghost=0,segment-kib=128";
+        let given = "tokencached:probation-min=30,ghost=0,segment-kib=128";
         let Choice::Tokencached(eviction) = Spec::parse(given).unwrap().choice else {
             panic!("another policy");
         };
         let expected = Eviction {
-            probation_percent: 30,
+            probation_percent_min: 30,
             ghost_percent: 0,
             segment_bytes: Some(128 << 10),
             ..Eviction::default()
         };
         assert_eq!(eviction, expected);
         let wrong = [
-            "tokencached:probation=101",
-            "tokencached:probation",
+            "tokencached:probation-min=101",
+            "tokencached:probation-min",
             "tokencached:work=0",
             "tokencached:segment-kib=100",
             "tokencached:x=1",

@@ -113,7 +113,12 @@ mod tests {
 
     #[test]
     fn the_store_is_emphasised_and_bounds_are_grey() {
-        let styles = styles(&["infinite", "tokencached", "lru", "tokencached:probation=30"]);
+        let styles = styles(&[
+            "infinite",
+            "tokencached",
+            "lru",
+            "tokencached:probation-min=30",
+        ]);
         assert_eq!(styles[0].colour, BOUND_COLOUR);
         assert!(!styles[0].dashes.is_empty());
         assert!(styles[1].width_quarters > 2 * styles[2].width_quarters);

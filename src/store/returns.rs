@@ -1,0 +1,186 @@
+//! What keys that come back tell: whether they belong in main, and which chain has too little room.
+//!
+//! `eviction` notes here what each chain gives up; the ghost keeps a [`Departure`] of each key that left;
+//! a put of a key that was not there hands it back. A key that comes back soon after its chain
+//! gave it up would have been a hit, had the chain had a little more room: for one of probation the share
+//! of probation grows, for one of main it shrinks, the less the later it comes. So the share settles where
+//! more room would win as many hits in one chain as in the other: at a few percent where tokens
+//! are used once or for hours, at most of the memory where they live as long as a command of some minutes.
+//!
+//! Everything is counted in segments that a chain gave up, not in seconds: the same at any load.
+//! Atomics, without a lock; two puts that come back at once both count.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use super::segment::Chain;
+use super::{Cause, Eviction};
+
+/// How a key left. The ghost keeps it in 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// The chain that gave it up, `None` if it expired.
+    pub chain: Option<Chain>,
+    /// Segments that this chain had given up by then, as far as [`Departure::TURN_MASK`] goes.
+    pub turn: u32,
+    /// The second of its last use, as far as [`Departure::SECONDS_MASK`] goes.
+    pub used_at_seconds: u32,
+}
+
+impl Departure {
+    /// Turns are counted in 14 bits: what left 16,384 segments ago looks as if it had left just now,
+    /// but the ghost remembers no more than a few heaps.
+    pub const TURN_MASK: u32 = (1 << 14) - 1;
+
+    /// Seconds are counted in 16 bits: 18 hours, and tokens that rest for as long have expired.
+    pub const SECONDS_MASK: u32 = (1 << 16) - 1;
+
+    /// How long it has not been used, in seconds.
+    pub fn idle_seconds(&self, now_seconds: u32) -> u32 {
+        now_seconds.wrapping_sub(self.used_at_seconds) & Departure::SECONDS_MASK
+    }
+}
+
+/// What is known of the room that the chains have and need.
+#[derive(Debug)]
+pub struct Returns {
+    /// Segments that each chain gave up so far.
+    turns: [AtomicU32; 2],
+    /// Share of the segments in use that probation may have, 0 to 1: the bits of an `f64`, since one
+    /// item is a very small part of a large heap.
+    probation_share: AtomicU64,
+    /// How long items stay in main, in seconds, as last seen; `u32::MAX` while none has to leave it.
+    main_seconds: AtomicU32,
+}
+
+impl Returns {
+    /// Nothing is known yet: probation has its smallest share.
+    pub fn new(eviction: &Eviction) -> Returns {
+        Returns {
+            turns: Default::default(),
+            probation_share: AtomicU64::new(share(eviction.probation_percent_min).to_bits()),
+            main_seconds: AtomicU32::new(u32::MAX),
+        }
+    }
+
+    /// Notes that a chain gives up so many segments.
+    pub fn give_up(&self, chain: Chain, segments: u32) {
+        self.turns[chain as usize].fetch_add(segments, Relaxed);
+    }
+
+    /// How a key leaves that is in this chain.
+    pub fn departure(&self, chain: Chain, cause: Cause, used_at_seconds: u32) -> Departure {
+        Departure {
+            chain: (cause == Cause::Evicted).then_some(chain),
+            turn: self.turns[chain as usize].load(Relaxed) & Departure::TURN_MASK,
+            used_at_seconds,
+        }
+    }
+
+    /// Learns from a key that comes back with an item of `bytes` to a heap of so many bytes and
+    /// `segments`.
+    pub fn learn(
+        &self,
+        eviction: &Eviction,
+        departure: &Departure,
+        bytes: usize,
+        (heap_bytes, segments): (u64, u64),
+    ) {
+        let Some(chain) = departure.chain else {
+            return;
+        };
+        let turn = self.turns[chain as usize].load(Relaxed);
+        let given_up = turn.wrapping_sub(departure.turn) & Departure::TURN_MASK;
+        let soon = (segments * u64::from(eviction.regret_percent) / 100).max(1);
+        // The longer it was away, the more room would have kept it: so much less each part of it is worth.
+        let weight = soon as f64 / u64::from(given_up).max(soon) as f64;
+        let items = match chain {
+            Chain::Probation => f64::from(eviction.probation_gain),
+            Chain::Main => -f64::from(eviction.main_gain),
+        };
+        let change = items * weight * bytes as f64 / heap_bytes.max(1) as f64;
+        let least = share(eviction.probation_percent_min);
+        let most = share(eviction.probation_percent_max).max(least);
+        // Relaxed: a number of its own, on which nothing else depends.
+        let _ = self.probation_share.fetch_update(Relaxed, Relaxed, |bits| {
+            let share = f64::from_bits(bits) + change;
+            Some(share.clamp(least, most).to_bits())
+        });
+    }
+
+    fn probation_share(&self) -> f64 {
+        f64::from_bits(self.probation_share.load(Relaxed))
+    }
+
+    /// Whether probation has more segments than its share of those in use.
+    pub fn probation_is_full(&self, segments: u32, in_use: u32) -> bool {
+        f64::from(segments) > f64::from(in_use) * self.probation_share()
+    }
+
+    /// Notes how long the oldest items of main have been there when they have to leave.
+    pub fn main_gives_up_after(&self, seconds: u32) {
+        self.main_seconds.store(seconds, Relaxed);
+    }
+
+    /// Notes that items have been in main for so long and need not leave.
+    pub fn main_holds_for(&self, seconds: u32) {
+        self.main_seconds.fetch_max(seconds, Relaxed);
+    }
+
+    /// Whether a key that was not used for so long would still be in main, had it been there.
+    pub fn would_have_stayed(&self, eviction: &Eviction, idle_seconds: u32) -> bool {
+        let main_seconds = u64::from(self.main_seconds.load(Relaxed));
+        u64::from(idle_seconds) * 100 <= main_seconds * u64::from(eviction.return_percent)
+    }
+}
+
+fn share(percent: u32) -> f64 {
+    f64::from(percent) / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAP: (u64, u64) = (64 << 20, 256);
+
+    /// The share of probation in percent after 1,000 keys of 10 KB came back, each `later` segments
+    /// after its chain gave it up.
+    fn percent_after(returns: &Returns, chain: Chain, later: u32) -> f64 {
+        let eviction = Eviction::default();
+        for second in 0..1_000 {
+            let departure = returns.departure(chain, Cause::Evicted, second);
+            returns.give_up(chain, later);
+            returns.learn(&eviction, &departure, 10_000, HEAP);
+        }
+        returns.probation_share() * 100.0
+    }
+
+    #[test]
+    fn a_chain_whose_keys_come_back_gets_more_room_the_sooner_they_come() {
+        let returns = Returns::new(&Eviction::default());
+        let late = percent_after(&returns, Chain::Probation, 40) - 5.0;
+        assert!((1.0..3.0).contains(&late), "{late}");
+        let soon = percent_after(&returns, Chain::Probation, 2) - 5.0 - late;
+        assert!((25.0..35.0).contains(&soon), "{soon}");
+        assert_eq!(percent_after(&returns, Chain::Main, 2), 5.0);
+    }
+
+    #[test]
+    fn keys_that_had_expired_tell_nothing() {
+        let returns = Returns::new(&Eviction::default());
+        let expired = returns.departure(Chain::Probation, Cause::Expired, 0);
+        returns.learn(&Eviction::default(), &expired, 10_000, HEAP);
+        assert_eq!(returns.probation_share(), 0.05);
+        assert!(returns.probation_is_full(6, 100) && !returns.probation_is_full(5, 100));
+    }
+
+    #[test]
+    fn seconds_and_turns_may_wrap() {
+        let returns = Returns::new(&Eviction::default());
+        returns.give_up(Chain::Probation, u32::MAX);
+        assert!(percent_after(&returns, Chain::Probation, 2) > 30.0);
+        let departure = returns.departure(Chain::Main, Cause::Evicted, 0x1_fff0);
+        assert_eq!(departure.idle_seconds(0x2_0010), 0x20);
+    }
+}
