@@ -90,6 +90,9 @@ fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    if path.file_name().is_none() {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    }
     tempfile::Builder::new()
         .prefix(".tokencached-")
         .permissions(Permissions::from_mode(NEW))
