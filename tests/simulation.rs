@@ -228,6 +228,20 @@ fn what_makes_no_sense_is_refused_in_one_line_and_leaves_nothing() {
         ("simulate --values 0", "--values"),
         ("simulate --values 1000000", "at most 900000"),
         ("simulate --balance random", "roundrobin"),
+        // Told before the good one is replayed.
+        (
+            "simulate --trace good.trace --trace newer.trace",
+            "newer.trace: is a trace of version 9",
+        ),
+        ("simulate --report -", "give the page a file of its own"),
+        (
+            "replay --trace good.trace --target 127.0.0.1:1",
+            "a shorter --warm-up",
+        ),
+        (
+            "replay --trace good.trace --warm-up 0 --ttl 155520060 --target 127.0.0.1:1",
+            "over 30 days",
+        ),
         ("simulate --policies lruu", "did you mean lru? there are"),
         (
             "simulate --trace good.trace --seeds 2",

@@ -123,6 +123,10 @@ fn print_simulation(flags: &Simulate) -> Result<bool, tool::Error> {
     let scenarios = flags.scenarios()?;
     flags.check_files()?;
     flags.written().try_for_each(files::check)?;
+    flags
+        .trace
+        .iter()
+        .try_for_each(|path| trace::file::check(path))?;
     let progress = Progress::new(flags.quiet);
     let mut simulation = Simulation::new(&options);
     for path in &flags.trace {
@@ -141,12 +145,14 @@ fn print_simulation(flags: &Simulate) -> Result<bool, tool::Error> {
         Format::Csv => records::csv(&report),
         Format::Json => records::json(&report),
     };
+    match &flags.output {
+        Some(path) if !files::is_standard_output(path) => {
+            files::replace(path, |file| file.write_all(text.as_bytes()))?;
+        }
+        _ => say(text),
+    }
     if let Some(path) = &flags.report {
         files::replace(path, |file| file.write_all(page::html(&report).as_bytes()))?;
-    }
-    match &flags.output {
-        Some(path) => files::replace(path, |file| file.write_all(text.as_bytes()))?,
-        None => say(text),
     }
     Ok(true)
 }

@@ -3,6 +3,7 @@
 //! Lists are separated by commas; the caches that are replayed are their combinations. What the
 //! numbers mean, and which make no sense, is for `tool/` to say.
 
+use std::hash::{BuildHasher, RandomState};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use clap::Args;
 use super::tool_flags::Server;
 use super::units;
 use crate::tool::Error;
+use crate::tool::files;
 use crate::tool::generate::Scenario;
 use crate::tool::replay;
 use crate::tool::simulate::balance::Balance;
@@ -166,9 +168,10 @@ pub struct Replay {
     /// Seconds at the start of the trace that are sent and not counted
     #[arg(long, value_name = "S", default_value_t = 1800)]
     pub warm_up: u32,
-    /// What the keys are made from
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
+    /// What the keys are made from (default: another one each time, so that nothing of an earlier
+    /// replay is found)
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
 }
 
 impl Replay {
@@ -184,7 +187,7 @@ impl Replay {
             value_bytes: self.value_bytes,
             validation_millis: self.validation_ms,
             warm_up_millis: self.warm_up.saturating_mul(1000),
-            seed: self.seed,
+            seed: self.seed.unwrap_or_else(|| RandomState::new().hash_one(())),
         })
     }
 }
@@ -265,6 +268,14 @@ impl Simulate {
     /// # Errors
     /// [`Error::Options`].
     pub fn check_files(&self) -> Result<(), Error> {
+        if self
+            .report
+            .as_deref()
+            .is_some_and(files::is_standard_output)
+        {
+            let what = "--report: give the page a file of its own; standard output has the table";
+            return Err(Error::Options(what.to_owned()));
+        }
         let mut known: Vec<PathBuf> = self.trace.iter().map(|path| place(path)).collect();
         for path in self.written() {
             let place = place(path);

@@ -32,18 +32,15 @@ impl Ghost {
         let bucket = self.bucket(fingerprint);
         let entries = &mut self.entries[bucket];
         let same = |&entry: &u64| (entry >> 32) as u32 == fingerprint && entry != 0;
-        // Seconds wrap, so that only differences tell what is older.
-        let younger_by = |&(_, entry): &(usize, &u64)| match *entry {
-            0 => i32::MIN,
-            known => {
-                i32::from((known as u16).wrapping_sub(departure.used_at_seconds as u16) as i16)
-            }
+        let older_by = |&(_, entry): &(usize, &u64)| match *entry {
+            0 => u32::MAX,
+            known => older_by_seconds(unpacked(known), departure),
         };
         let slot = entries.iter().position(same).or_else(|| {
             entries
                 .iter()
                 .enumerate()
-                .min_by_key(younger_by)
+                .max_by_key(older_by)
                 .map(|(slot, _)| slot)
         });
         if let Some(slot) = slot {
@@ -94,6 +91,18 @@ impl Ghost {
                 *empty = entry;
             }
         }
+    }
+}
+
+/// By how much one key was used before another; 0 if not long after it. Seconds wrap, so that only
+/// differences tell.
+fn older_by_seconds(known: Departure, leaving: Departure) -> u32 {
+    /// What leaves may have been used that long before what left already.
+    const AHEAD_MAX: u32 = Departure::SECONDS_MASK / 16;
+    let difference = known.idle_seconds(leaving.used_at_seconds);
+    match difference > Departure::SECONDS_MASK - AHEAD_MAX {
+        true => 0,
+        false => difference,
     }
 }
 
@@ -164,6 +173,22 @@ mod tests {
         assert!(ghost.bytes() <= 8 * 320, "{} bytes", ghost.bytes());
         let recent = (9_900..10_000).filter(|&number| ghost.take(hash(number)).is_some());
         assert!(recent.count() > 90, "the newest are the ones that are kept");
+    }
+
+    #[test]
+    fn what_left_a_night_ago_makes_room_for_what_leaves_now() {
+        for hours in [1, 8, 10, 14, 17] {
+            let mut ghost = Ghost::default();
+            for number in 0..2_000 {
+                ghost.insert(hash(number), used_at(1_000 + number as u32 / 20), 1_000);
+            }
+            let now = 1_100 + hours * 3_600;
+            for number in 2_000..2_500 {
+                ghost.insert(hash(number), used_at(now), 1_000);
+            }
+            let known = (2_000..2_500).filter(|&number| ghost.take(hash(number)).is_some());
+            assert!(known.count() > 450, "after {hours} hours");
+        }
     }
 
     #[test]

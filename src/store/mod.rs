@@ -195,7 +195,7 @@ impl Store {
             flush_sequence: AtomicU64::new(superblock.flush_sequence()),
             flush_at: AtomicU32::new(superblock.flush_at()),
             evacuating: AtomicU32::new(eviction::NO_SEGMENT),
-            returns: Returns::new(&options.eviction),
+            returns: Returns::new(&options.eviction, geometry.segments),
             upload_bytes: AtomicU64::new(0),
             dictionaries: Dictionaries::default(),
             counters: Counters::default(),

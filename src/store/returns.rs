@@ -7,7 +7,10 @@
 //! more room would win as many hits in one chain as in the other: at a few percent where tokens
 //! are used once or for hours, at most of the memory where they live as long as a command of some minutes.
 //!
-//! Everything is counted in segments that a chain gave up, not in seconds: the same at any load.
+//! Room is counted in segments that a chain gave up, not in seconds: the same at any load. That an item
+//! might have expired meanwhile is not looked at. Nothing of this is handed on to another process, which
+//! begins with the smallest share, and until its main has turned over lets any key that comes back go there.
+//!
 //! Atomics, without a lock; two puts that come back at once both count.
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,15 +24,15 @@ use super::{Cause, Eviction};
 pub struct Departure {
     /// The chain that gave it up, `None` if it expired.
     pub chain: Option<Chain>,
-    /// Segments that this chain had given up by then, as far as [`Departure::TURN_MASK`] goes.
+    /// Turns that this chain had had by then, as far as [`Departure::TURN_MASK`] goes.
     pub turn: u32,
     /// The second of its last use, as far as [`Departure::SECONDS_MASK`] goes.
     pub used_at_seconds: u32,
 }
 
 impl Departure {
-    /// Turns are counted in 14 bits: what left 16,384 segments ago looks as if it had left just now,
-    /// but the ghost remembers no more than a few heaps.
+    /// Turns are counted in 14 bits, in which the chain gives up sixteen heaps at least; the ghost
+    /// remembers some two.
     pub const TURN_MASK: u32 = (1 << 14) - 1;
 
     /// Seconds are counted in 16 bits: 18 hours, and tokens that rest for as long have expired.
@@ -45,7 +48,9 @@ impl Departure {
 #[derive(Debug)]
 pub struct Returns {
     /// Segments that each chain gave up so far.
-    turns: [AtomicU32; 2],
+    given_up: [AtomicU32; 2],
+    /// A turn is so many bits of segments: one segment, unless there are very many.
+    turn_shift: u32,
     /// Share of the segments in use that probation may have, 0 to 1: the bits of an `f64`, since one
     /// item is a very small part of a large heap.
     probation_share: AtomicU64,
@@ -54,10 +59,15 @@ pub struct Returns {
 }
 
 impl Returns {
-    /// Nothing is known yet: probation has its smallest share.
-    pub fn new(eviction: &Eviction) -> Returns {
+    /// Nothing is known yet of a heap of at most so many segments: probation has its smallest share.
+    pub fn new(eviction: &Eviction, segments: u32) -> Returns {
+        const TURNS_OF_A_HEAP_LOG2: u32 = 10;
         Returns {
-            turns: Default::default(),
+            given_up: Default::default(),
+            turn_shift: segments
+                .max(1)
+                .ilog2()
+                .saturating_sub(TURNS_OF_A_HEAP_LOG2 - 1),
             probation_share: AtomicU64::new(share(eviction.probation_percent_min).to_bits()),
             main_seconds: AtomicU32::new(u32::MAX),
         }
@@ -65,14 +75,14 @@ impl Returns {
 
     /// Notes that a chain gives up so many segments.
     pub fn give_up(&self, chain: Chain, segments: u32) {
-        self.turns[chain as usize].fetch_add(segments, Relaxed);
+        self.given_up[chain as usize].fetch_add(segments, Relaxed);
     }
 
     /// How a key leaves that is in this chain.
     pub fn departure(&self, chain: Chain, cause: Cause, used_at_seconds: u32) -> Departure {
         Departure {
             chain: (cause == Cause::Evicted).then_some(chain),
-            turn: self.turns[chain as usize].load(Relaxed) & Departure::TURN_MASK,
+            turn: self.turn(chain) & Departure::TURN_MASK,
             used_at_seconds,
         }
     }
@@ -89,11 +99,11 @@ impl Returns {
         let Some(chain) = departure.chain else {
             return;
         };
-        let turn = self.turns[chain as usize].load(Relaxed);
-        let given_up = turn.wrapping_sub(departure.turn) & Departure::TURN_MASK;
+        let turns = self.turn(chain).wrapping_sub(departure.turn) & Departure::TURN_MASK;
+        let given_up = u64::from(turns) << self.turn_shift;
         let soon = (segments * u64::from(eviction.regret_percent) / 100).max(1);
         // The longer it was away, the more room would have kept it: so much less each part of it is worth.
-        let weight = soon as f64 / u64::from(given_up).max(soon) as f64;
+        let weight = soon as f64 / given_up.max(soon) as f64;
         let items = match chain {
             Chain::Probation => f64::from(eviction.probation_gain),
             Chain::Main => -f64::from(eviction.main_gain),
@@ -106,6 +116,10 @@ impl Returns {
             let share = f64::from_bits(bits) + change;
             Some(share.clamp(least, most).to_bits())
         });
+    }
+
+    fn turn(&self, chain: Chain) -> u32 {
+        self.given_up[chain as usize].load(Relaxed) >> self.turn_shift
     }
 
     fn probation_share(&self) -> f64 {
@@ -158,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_chain_whose_keys_come_back_gets_more_room_the_sooner_they_come() {
-        let returns = Returns::new(&Eviction::default());
+        let returns = Returns::new(&Eviction::default(), 256);
         let late = percent_after(&returns, Chain::Probation, 40) - 5.0;
         assert!((1.0..3.0).contains(&late), "{late}");
         let soon = percent_after(&returns, Chain::Probation, 2) - 5.0 - late;
@@ -168,7 +182,7 @@ mod tests {
 
     #[test]
     fn keys_that_had_expired_tell_nothing() {
-        let returns = Returns::new(&Eviction::default());
+        let returns = Returns::new(&Eviction::default(), 256);
         let expired = returns.departure(Chain::Probation, Cause::Expired, 0);
         returns.learn(&Eviction::default(), &expired, 10_000, HEAP);
         assert_eq!(returns.probation_share(), 0.05);
@@ -176,8 +190,25 @@ mod tests {
     }
 
     #[test]
+    fn a_heap_of_very_many_segments_learns_as_a_small_one_does() {
+        let segments = 1 << 17;
+        let returns = Returns::new(&Eviction::default(), segments);
+        let room = (u64::from(segments) << 20, u64::from(segments));
+        let learn = |later: u32| {
+            let before = returns.probation_share();
+            let departure = returns.departure(Chain::Probation, Cause::Evicted, 0);
+            returns.give_up(Chain::Probation, later);
+            returns.learn(&Eviction::default(), &departure, 10_000, room);
+            returns.probation_share() - before
+        };
+        let soon = learn(segments / 100);
+        let a_heap_later = learn(segments) / soon;
+        assert!((0.005..0.02).contains(&a_heap_later), "{a_heap_later}");
+    }
+
+    #[test]
     fn seconds_and_turns_may_wrap() {
-        let returns = Returns::new(&Eviction::default());
+        let returns = Returns::new(&Eviction::default(), 256);
         returns.give_up(Chain::Probation, u32::MAX);
         assert!(percent_after(&returns, Chain::Probation, 2) > 30.0);
         let departure = returns.departure(Chain::Main, Cause::Evicted, 0x1_fff0);

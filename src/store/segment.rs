@@ -167,7 +167,8 @@ pub struct State {
     pub live_items: AtomicU32,
     /// Their bytes, slack included.
     pub live_bytes: AtomicU64,
-    /// The second in which it was opened; 0 if another process did.
+    /// The second in which it was opened, or its large item put at the end of a chain; 0 if another
+    /// process did that, as if it were as old as the machine.
     pub opened_at: AtomicU32,
     /// The latest expiry of its items; `u32::MAX` if one never expires.
     expiry_max: AtomicU32,
@@ -407,6 +408,7 @@ impl Log {
         &mut self,
         segments: Segments<'_>,
         (key_bytes, value_bytes): (usize, usize),
+        now_seconds: u32,
     ) -> Option<u64> {
         let count = segments
             .geometry
@@ -427,7 +429,9 @@ impl Log {
         let head = next?;
         let position = segments.geometry.data_start(head);
         Header::at(segments.heap, position).reserve(key_bytes, value_bytes, 0);
-        segments.state(head).writers.fetch_add(1, Relaxed);
+        let state = segments.state(head);
+        state.opened_at.store(now_seconds, Relaxed);
+        state.writers.fetch_add(1, Relaxed);
         Some(position)
     }
 

@@ -117,7 +117,7 @@ impl Store {
             let wanted = self.geometry.segments_for(footprint);
             self.make_room(&mut log, wanted, footprint, now_seconds)?;
             return log
-                .reserve_large(segments, lengths)
+                .reserve_large(segments, lengths, now_seconds)
                 .ok_or(Refusal::OutOfMemory);
         }
         self.make_room(&mut log, 0, footprint, now_seconds)?;

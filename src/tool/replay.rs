@@ -38,6 +38,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// buffer: no reply is read before the whole batch is sent.
 const BATCH_REQUESTS: usize = 64;
 
+/// memcached takes a longer exptime for a date.
+const RELATIVE_SECONDS_MAX: Seconds = 30 * 86_400;
+
 /// Bytes by which values of different tokens are shifted against each other.
 const SHIFT_BYTES: usize = 4096;
 
@@ -125,6 +128,16 @@ fn check(trace: &Trace, options: &Options) -> Result<(), Error> {
         format!(
             "a TTL of {ttl} s at speed {speed} is no whole number of seconds: choose a multiple"
         )
+    } else if ttl / speed > RELATIVE_SECONDS_MAX {
+        format!(
+            "a TTL of {ttl} s at speed {speed} is over 30 days, which memcached takes for a date"
+        )
+    } else if !trace
+        .requests
+        .iter()
+        .any(|request| request.millis >= options.warm_up_millis)
+    {
+        "no request of the trace comes after the warm-up; give a shorter --warm-up".to_owned()
     } else if options.value_bytes.or(largest) > Some(1 << 20) {
         "a value has more than 1 MiB, which no server takes: choose shorter ones".to_owned()
     } else {
@@ -374,7 +387,7 @@ mod tests {
         }
     }
 
-    fn empty() -> Trace {
+    fn one_request() -> Trace {
         Trace {
             about: About {
                 name: String::new(),
@@ -383,21 +396,30 @@ mod tests {
                 millis: 0,
             },
             tokens: Vec::new(),
-            requests: Vec::new(),
+            requests: vec![Request {
+                millis: 0,
+                token: 0,
+            }],
         }
     }
 
     #[test]
     fn a_ttl_that_is_no_whole_number_of_the_servers_seconds_is_refused() {
-        let message = run(&empty(), &options(20, 310)).unwrap_err().to_string();
+        let message = run(&one_request(), &options(20, 310))
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("310 s at speed 20"), "{message}");
-        let message = run(&empty(), &options(0, 300)).unwrap_err().to_string();
+        let message = run(&one_request(), &options(0, 300))
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("speed"), "{message}");
     }
 
     #[test]
     fn nobody_listening_is_said_so() {
-        let message = run(&empty(), &options(20, 300)).unwrap_err().to_string();
+        let message = run(&one_request(), &options(20, 300))
+            .unwrap_err()
+            .to_string();
         assert!(
             message.contains("cannot connect to 127.0.0.1:1"),
             "{message}"

@@ -121,6 +121,8 @@ impl Options {
 pub struct Simulation<'a> {
     options: &'a Options,
     traces: Vec<String>,
+    /// What was replayed; it counts once, however often it is given.
+    replayed: Vec<About>,
     /// Names and parameters of those.
     known: Vec<(String, Vec<String>)>,
     rows: Vec<Row>,
@@ -132,6 +134,7 @@ impl<'a> Simulation<'a> {
         Simulation {
             options,
             traces: Vec::new(),
+            replayed: Vec::new(),
             known: Vec::new(),
             rows: Vec::new(),
         }
@@ -145,6 +148,10 @@ impl<'a> Simulation<'a> {
     pub fn replay(&mut self, trace: &Trace, progress: &Progress) -> Result<(), Error> {
         self.options.check()?;
         check_trace(trace, self.options)?;
+        if self.replayed.contains(&trace.about) {
+            return Ok(());
+        }
+        self.replayed.push(trace.about.clone());
         let about = &trace.about;
         let label = self.label(about);
         let requests = trace.requests.len() as u64;
@@ -179,7 +186,11 @@ impl<'a> Simulation<'a> {
         let mut namesakes = self.known.iter().filter(|(name, _)| *name == about.name);
         match namesakes.next() {
             Some((_, parameters)) if *parameters != about.parameters => {
-                format!("{} {}", about.name, about.parameters.join(" "))
+                let parameters = match &about.parameters[..] {
+                    [] => "defaults".to_owned(),
+                    changed => changed.join(" "),
+                };
+                format!("{} {parameters}", about.name)
             }
             _ => about.name.clone(),
         }

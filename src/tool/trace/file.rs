@@ -65,6 +65,22 @@ pub fn read(path: &Path) -> Result<Trace, Error> {
     read_from(file).map_err(|fault| wrong(fault.to_string()))
 }
 
+/// Looks at the head of the file at `path`, before the work for others is done.
+///
+/// # Errors
+/// [`Error::File`]: it cannot be read, is no trace or of another version.
+pub fn check(path: &Path) -> Result<(), Error> {
+    // What cannot be read twice, such as a pipe, is left for the real reading.
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return Ok(());
+    }
+    let wrong = |what: String| Error::File(path.to_owned(), what);
+    let mut file = File::open(path).map_err(|why| wrong(format!("cannot be read: {why}")))?;
+    read_head(&mut file)
+        .map(drop)
+        .map_err(|fault| wrong(fault.to_string()))
+}
+
 /// What is wrong with a file.
 #[derive(Debug)]
 enum Fault {

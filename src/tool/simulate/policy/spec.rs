@@ -166,7 +166,12 @@ impl Spec {
 
     /// The least memory that it can do with.
     pub fn memory_bytes_min(&self) -> u64 {
-        match self.choice {
+        match &self.choice {
+            // With fewer segments there is hardly one to evacuate.
+            Choice::Tokencached(Eviction {
+                segment_bytes: Some(bytes),
+                ..
+            }) => MEMORY_LIMIT_BYTES_MIN.max(16 * bytes),
             Choice::Tokencached(_) => MEMORY_LIMIT_BYTES_MIN,
             Choice::Memcached => 1 << 20,
             _ => 1,
@@ -243,6 +248,10 @@ fn eviction(parameters: &str) -> Result<Eviction, Error> {
             }
         }
     }
+    if eviction.probation_percent_min > eviction.probation_percent_max {
+        let what = "tokencached: probation-min is more than probation-max";
+        return Err(Error::Options(what.to_owned()));
+    }
     Ok(eviction)
 }
 
@@ -291,6 +300,7 @@ mod tests {
         let wrong = [
             "tokencached:probation-min=101",
             "tokencached:probation-min",
+            "tokencached:probation-min=95",
             "tokencached:work=0",
             "tokencached:segment-kib=100",
             "tokencached:x=1",
