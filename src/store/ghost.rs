@@ -33,7 +33,7 @@ impl Ghost {
         let entries = &mut self.entries[bucket];
         let same = |&entry: &u64| (entry >> 32) as u32 == fingerprint && entry != 0;
         let older_by = |&(_, entry): &(usize, &u64)| match *entry {
-            0 => u32::MAX,
+            0 => i32::MAX,
             known => older_by_seconds(unpacked(known), departure),
         };
         let slot = entries.iter().position(same).or_else(|| {
@@ -94,15 +94,15 @@ impl Ghost {
     }
 }
 
-/// By how much one key was used before another; 0 if not long after it. Seconds wrap, so that only
+/// By how much one key was used before another, or after it if negative. Seconds wrap, so that only
 /// differences tell.
-fn older_by_seconds(known: Departure, leaving: Departure) -> u32 {
+fn older_by_seconds(known: Departure, leaving: Departure) -> i32 {
     /// What leaves may have been used that long before what left already.
     const AHEAD_MAX: u32 = Departure::SECONDS_MASK / 16;
     let difference = known.idle_seconds(leaving.used_at_seconds);
     match difference > Departure::SECONDS_MASK - AHEAD_MAX {
-        true => 0,
-        false => difference,
+        true => difference as i32 - Departure::SECONDS_MASK as i32 - 1,
+        false => difference as i32,
     }
 }
 
