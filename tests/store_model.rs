@@ -223,6 +223,32 @@ fn a_key_that_comes_back_later_than_items_stay_in_main_starts_anew() {
 }
 
 #[test]
+fn what_was_used_at_first_and_then_no_more_leaves_with_probation() {
+    // Small items, and large ones with a segment of their own; the store holds 125 seconds of either.
+    for (bytes, items_per_second) in [(8_000, 8), (40_000, 1)] {
+        let store = Store::new(&options(true)).unwrap();
+        let value = vec![7; bytes];
+        let add = |key: &str, second: u32| {
+            put(&store, key, &value, START + 1_000, START + second).unwrap();
+        };
+        add("early", 0);
+        add("late", 0);
+        for second in 0..160 {
+            for number in 0..items_per_second {
+                add(&format!("{second}/{number}"), second);
+            }
+            match second {
+                6 => assert!(store.get(b"early", START + second).is_ok()),
+                100 => assert!(store.get(b"late", START + second).is_ok()),
+                _ => {}
+            }
+        }
+        assert!(store.peek(b"early", START + 160).is_err(), "{bytes} bytes");
+        assert!(store.peek(b"late", START + 160).is_ok(), "{bytes} bytes");
+    }
+}
+
+#[test]
 fn probation_takes_the_room_that_keys_come_back_for() {
     let hits = |eviction: Eviction| {
         let store = store_with(eviction);
