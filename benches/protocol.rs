@@ -5,6 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokencached::protocol::classic::Classic;
 use tokencached::protocol::command::{Decoded, Envelope, Key};
+use tokencached::protocol::meta::KeyRoom;
 use tokencached::protocol::reply::{Hit, Reply};
 
 /// A key as keystonemiddleware makes them: `tokens/` and the hex digits of a SHA-256.
@@ -15,7 +16,7 @@ const VALUE_BYTES: usize = 8 << 10;
 fn decode_all(mut buffer: &[u8]) -> usize {
     let mut codec = Classic::default();
     let mut commands = 0;
-    while let Decoded::Request(request) = codec.decode(buffer) {
+    while let Decoded::Request(request) = codec.decode(buffer, &KeyRoom::default()) {
         black_box(&request.command);
         commands += 1;
         buffer = &buffer[request.consumed..];

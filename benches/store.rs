@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tokencached::store::{Cause, Condition, Options, Packing, Put, Store};
+use tokencached::store::{Cause, Condition, Marks, Options, Packing, Put, Store};
 
 const VALUE: [u8; 8 << 10] = [b'v'; 8 << 10];
 const NOW: u32 = 1_000;
@@ -30,6 +30,8 @@ fn put(store: &Store, number: u64) {
         client_flags: 0,
         expiry: Some(NOW + 300),
         condition: Condition::Always,
+        cas_unique: None,
+        marks: Marks::default(),
     };
     store.put(&put, NOW).expect("an evicting store finds room");
 }

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16};
 use proptest::prelude::*;
 use store_run::{Kind, Run, START, Step, Ttl, options};
 use tokencached::store::{
-    Cause, Condition, DictionaryNumber, Eviction, NEVER, Options, Outcome, Packing, Put, Refusal,
-    Store,
+    Cause, Condition, DictionaryNumber, Eviction, Marks, NEVER, Options, Outcome, Packing, Put,
+    Refusal, Store,
 };
 
 fn ttl() -> impl Strategy<Value = Ttl> {
@@ -95,6 +95,8 @@ fn put(store: &Store, key: &str, value: &[u8], expiry: u32, now: u32) -> Result<
         client_flags: 0,
         expiry: Some(expiry),
         condition: Condition::Always,
+        cas_unique: None,
+        marks: Marks::default(),
     };
     store.put(&put, now)
 }
@@ -442,6 +444,8 @@ fn put_packed(store: &Store, key: &str, number: DictionaryNumber) {
         client_flags: 0,
         expiry: Some(START + 50),
         condition: Condition::Always,
+        cas_unique: None,
+        marks: Marks::default(),
     };
     store.put(&put, START).unwrap();
 }

@@ -10,6 +10,7 @@
 mod dictionaries;
 mod found;
 mod housekeeping;
+mod meta;
 mod storing;
 
 use std::sync::Arc;
@@ -131,18 +132,31 @@ impl Engine {
         now: Now,
     ) -> Reply<'b, Found<'e>> {
         match *command {
-            Command::Get { key, touch: None } => self.get(key, counters, now),
+            Command::Get {
+                key,
+                terms: Some(ref terms),
+                ..
+            } => self.fetch(key, terms, counters, now),
+            Command::Get {
+                key, touch: None, ..
+            } => self.get(key, counters, now),
             Command::Get {
                 key,
                 touch: Some(exptime),
+                ..
             } => self.get_and_touch(key, exptime, counters, now),
             Command::Store(ref store) => self.store(store, counters, now),
-            Command::Delete { key } => self.delete(key, counters, now),
+            Command::Delete {
+                key,
+                terms: Some(ref terms),
+            } => self.meta_delete(key, terms, counters, now),
+            Command::Delete { key, terms: None } => self.delete(key, counters, now),
             Command::Arithmetic {
                 key,
                 direction,
                 delta,
-            } => self.arithmetic(key, direction, delta, counters, now),
+                ref terms,
+            } => self.arithmetic(key, (direction, delta), terms.as_ref(), counters, now),
             Command::Touch { key, exptime } => match self.touch(key, exptime, counters, now) {
                 Ok(_) => Reply::Touched,
                 Err(_) => Reply::NotFound,
@@ -155,6 +169,8 @@ impl Engine {
             }
             Command::Stats(stats) => self.show(stats, now),
             Command::Version => Reply::Version,
+            Command::Inspect { key, .. } => self.inspect(key, counters, now),
+            Command::Nothing => Reply::Nothing,
             Command::Shutdown { .. } if !self.options.shutdown_allowed => {
                 Reply::Error(Error::ShutdownNotEnabled)
             }
@@ -173,23 +189,29 @@ impl Engine {
         counters: &'e Counters,
         now: Now,
     ) -> Reply<'b, Found<'e>> {
-        counters.cmd_get.add(1);
         match self.store.get(key.0, now.seconds) {
             Ok(item) => {
+                counters.cmd_get.add(1);
                 counters.get_hits.add(1);
                 self.stats.detail.count(key.0, Access::Hit);
-                self.hit(key, item, counters)
+                Reply::Hit(self.hit(key, item, counters))
             }
             Err(miss) => {
-                counters.get_misses.add(1);
-                match miss {
-                    Miss::Absent => {}
-                    Miss::Expired => counters.get_expired.add(1),
-                    Miss::Flushed => counters.get_flushed.add(1),
-                }
+                self.count_miss(miss, counters);
                 self.stats.detail.count(key.0, Access::Miss);
                 Reply::Miss
             }
+        }
+    }
+
+    /// Counts a `get` that found nothing.
+    fn count_miss(&self, miss: Miss, counters: &Counters) {
+        counters.cmd_get.add(1);
+        counters.get_misses.add(1);
+        match miss {
+            Miss::Absent => {}
+            Miss::Expired => counters.get_expired.add(1),
+            Miss::Flushed => counters.get_flushed.add(1),
         }
     }
 
@@ -198,17 +220,13 @@ impl Engine {
         key: Key<'b>,
         item: ItemRef<'e>,
         counters: &'e Counters,
-    ) -> Reply<'b, Found<'e>> {
-        Reply::Hit(Hit {
+    ) -> Hit<'b, Found<'e>> {
+        Hit {
             key,
             client_flags: item.client_flags(),
-            cas_unique: if self.options.cas {
-                item.cas_unique()
-            } else {
-                0
-            },
+            cas_unique: self.shown_unique(item.cas_unique()),
             value: Found::new(item, &self.packing, counters),
-        })
+        }
     }
 
     /// Counts a hit whose value turned out to be damaged: the client was answered with a miss.
@@ -226,7 +244,7 @@ impl Engine {
         match self.touch(key, exptime, counters, now) {
             Ok(item) => {
                 self.stats.detail.count(key.0, Access::Hit);
-                self.hit(key, item, counters)
+                Reply::Hit(self.hit(key, item, counters))
             }
             Err(_) => {
                 self.stats.detail.count(key.0, Access::Miss);

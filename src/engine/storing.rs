@@ -5,23 +5,24 @@
 //!
 //! Invariants:
 //! - a `set` that fails takes the old value with it, as in memcached: a client must not go on reading
-//!   what it meant to replace;
-//! - `append`, `prepend`, `incr` and `decr` are read, change, and store if the CAS unique is still the
-//!   same, again until it is;
+//!   what it meant to replace; an `ms` does so in every mode;
+//! - `append`, `prepend`, `incr`, `decr` and their like in meta are read, change, and store if the item is
+//!   still the same, again until it is;
 //! - `-I` bounds values as clients give them, whatever they are packed into.
 
 use std::cell::RefCell;
 
 use super::Engine;
 use super::found::Found;
+use super::meta::{UNNOTICED, ttls_of};
 use crate::clock::{Now, Stopwatch};
 use crate::packing;
-use crate::protocol::command::{self, Direction, Key, Mode};
+use crate::protocol::command::{self, Direction, Exptime, Key, Mode, Terms};
 use crate::protocol::error::Error;
 use crate::protocol::number;
-use crate::protocol::reply::{Reply, Value};
+use crate::protocol::reply::{Number, Reply, Stored, Value};
 use crate::stats::{Access, Counters};
-use crate::store::{self, Condition, Outcome, Put, Refusal, Upload};
+use crate::store::{self, Condition, Fetch, Marks, NEVER, Outcome, Put, Refusal, Seen, Upload};
 
 thread_local! {
     /// Where a value is packed on its way into the store.
@@ -82,10 +83,10 @@ impl Engine {
         counters: &Counters,
         now: Now,
     ) -> Reply<'static, Found<'e>> {
-        self.stats.detail.count(store.key.0, Access::Set);
+        self.count_by_prefix(store);
         let put = self.put_of(store, &[], now);
         let outcome = upload.finish(&put, now.seconds);
-        stored(store.mode, outcome, counters)
+        self.stored(store.mode, outcome, counters)
     }
 
     /// Refuses a storage command for lack of memory for its value.
@@ -105,7 +106,7 @@ impl Engine {
         counters: &Counters,
         now: Now,
     ) -> Error {
-        if store.mode == Mode::Set {
+        if store.mode == Mode::Set || store.terms.is_some() {
             self.store.delete(store.key.0, now.seconds);
         }
         match refusal {
@@ -121,6 +122,7 @@ impl Engine {
     }
 
     fn put_of<'a>(&self, store: &command::Store<'a>, value: &'a [&'a [u8]], now: Now) -> Put<'a> {
+        let takes_stale = store.terms.is_some_and(|terms| terms.invalidate);
         Put {
             key: store.key.0,
             value,
@@ -128,14 +130,30 @@ impl Engine {
             client_flags: store.client_flags,
             expiry: Some(super::expiry(store.exptime, now)),
             condition: match store.mode {
-                Mode::Set | Mode::Append | Mode::Prepend => Condition::Always,
-                Mode::Add => Condition::Absent,
+                Mode::Set => Condition::Always,
+                // Where there was nothing to extend; whoever was faster is extended instead.
+                Mode::Add | Mode::Append | Mode::Prepend => Condition::Absent,
                 Mode::Replace => Condition::Present,
+                Mode::Cas(unique) if self.options.cas && takes_stale && unique != 0 => {
+                    Condition::UniqueOrStale(unique)
+                }
                 Mode::Cas(unique) if self.options.cas => Condition::Unique(unique),
                 // All items show 0, so only 0 can be theirs.
                 Mode::Cas(0) => Condition::Present,
                 Mode::Cas(_) => Condition::Unique(u64::MAX),
             },
+            cas_unique: new_unique(store),
+            marks: Marks {
+                binary_key: store.terms.is_some_and(|terms| terms.key_is_binary),
+                ..Marks::default()
+            },
+        }
+    }
+
+    /// As in memcached, meta commands are not counted by key prefix.
+    fn count_by_prefix(&self, store: &command::Store<'_>) {
+        if store.terms.is_none() {
+            self.stats.detail.count(store.key.0, Access::Set);
         }
     }
 
@@ -145,14 +163,14 @@ impl Engine {
         counters: &'e Counters,
         now: Now,
     ) -> Reply<'static, Found<'e>> {
-        self.stats.detail.count(store.key.0, Access::Set);
+        self.count_by_prefix(store);
         if matches!(store.mode, Mode::Append | Mode::Prepend) {
             return self.extend(store, counters, now);
         }
         let value = [store.value.0];
         let put = self.put_of(store, &value, now);
         match self.put(&put, counters, now) {
-            Ok(outcome) => stored(store.mode, outcome, counters),
+            Ok(outcome) => self.stored(store.mode, outcome, counters),
             Err(refusal) => Reply::Error(self.refuse(store, refusal, counters, now)),
         }
     }
@@ -229,10 +247,17 @@ impl Engine {
         }
         counters.cmd_set.add(1);
         loop {
-            let Ok(item) = self.store.peek(key, now.seconds) else {
-                return Reply::NotStored;
+            let Ok((item, seen)) = self.store.fetch(key, &UNNOTICED, now.seconds) else {
+                match self.vivify_extended(store, counters, now) {
+                    Some(reply) => return reply,
+                    // Another client was faster: its item is extended.
+                    None => continue,
+                }
             };
             let old = Found::new(item, &self.packing, counters);
+            if !self.may_extend(store, old.cas_unique()) {
+                return Reply::Exists;
+            }
             if !self.store.item_fits(key.len(), old.len() + added.len()) {
                 return Reply::NotStored;
             }
@@ -253,11 +278,20 @@ impl Engine {
             if !joined.is_empty() {
                 pieces = vec![&joined];
             }
-            let identity = (old.client_flags(), old.cas_unique());
-            match self.put(&changed(key, identity, &pieces), counters, now) {
-                Ok(Outcome::Stored(_)) => return Reply::Stored,
-                Ok(Outcome::Exists) => {}
-                Ok(_) | Err(Refusal::TooLarge) => return Reply::NotStored,
+            let length = pieces.iter().map(|piece| piece.len()).sum();
+            let put = Put {
+                cas_unique: new_unique(store),
+                ..changed(key, &old, &seen, &pieces)
+            };
+            match self.put(&put, counters, now) {
+                Ok(Outcome::Stored(unique)) => {
+                    return Reply::Stored(Stored {
+                        cas_unique: self.shown_unique(unique),
+                        value_bytes: Some(length),
+                    });
+                }
+                Ok(_) => {}
+                Err(Refusal::TooLarge) => return Reply::NotStored,
                 Err(Refusal::OutOfMemory) => {
                     counters.store_no_memory.add(1);
                     return Reply::Error(Error::OutOfMemory);
@@ -266,11 +300,43 @@ impl Engine {
         }
     }
 
+    /// Whether the item has the CAS unique that `ms` asks for; 0 asks for none.
+    fn may_extend(&self, store: &command::Store<'_>, unique: u64) -> bool {
+        let asked = store.terms.and_then(|terms| terms.unique);
+        match asked.filter(|&asked| asked != 0) {
+            Some(asked) => self.options.cas && asked == unique,
+            None => true,
+        }
+    }
+
+    /// Stores what was to extend a missing item, where `ms` says so; `None` if it is there now.
+    fn vivify_extended<'e>(
+        &'e self,
+        store: &command::Store<'_>,
+        counters: &Counters,
+        now: Now,
+    ) -> Option<Reply<'static, Found<'e>>> {
+        let Some(exptime) = store.terms.and_then(|terms| terms.vivify) else {
+            return Some(Reply::NotStored);
+        };
+        let store = command::Store { exptime, ..*store };
+        let value = [store.value.0];
+        match self.put(&self.put_of(&store, &value, now), counters, now) {
+            Ok(Outcome::Stored(unique)) => Some(Reply::Stored(Stored {
+                cas_unique: self.shown_unique(unique),
+                value_bytes: None,
+            })),
+            Ok(_) => None,
+            Err(refusal) => Some(Reply::Error(self.refuse(&store, refusal, counters, now))),
+        }
+    }
+
+    /// `incr`, `decr` and `ma`
     pub(super) fn arithmetic<'e, 'b>(
         &'e self,
         key: Key<'b>,
-        direction: Direction,
-        delta: u64,
+        (direction, delta): (Direction, u64),
+        terms: Option<&Terms>,
         counters: &'e Counters,
         now: Now,
     ) -> Reply<'b, Found<'e>> {
@@ -279,7 +345,14 @@ impl Engine {
             Direction::Down => (&counters.decr_hits, &counters.decr_misses),
         };
         loop {
-            let Ok(item) = self.store.get(key.0, now.seconds) else {
+            let Ok((item, seen)) = self.store.fetch(key.0, &NOTICED, now.seconds) else {
+                if let Some((terms, exptime)) = vivified_by(terms) {
+                    match self.vivify_number(key, exptime, terms, now) {
+                        Some(reply) => return reply,
+                        // Another client was faster: its number is counted.
+                        None => continue,
+                    }
+                }
                 misses.add(1);
                 return Reply::NotFound;
             };
@@ -290,44 +363,174 @@ impl Engine {
                 misses.add(1);
                 return Reply::NotFound;
             };
-            let Some(value) = counter_of(&pieces) else {
+            // As in memcached, a value without bytes or in several pieces is no number.
+            let [digits] = pieces[..] else {
+                return Reply::Error(Error::NotNumeric);
+            };
+            let asked = self.compared_unique(terms.and_then(|terms| terms.unique));
+            if asked.is_some_and(|asked| asked != old.cas_unique()) {
+                return Reply::Exists;
+            }
+            let Some(value) = number::counter(digits) else {
                 return Reply::Error(Error::NotNumeric);
             };
             let value = match direction {
                 Direction::Up => value.wrapping_add(delta),
                 Direction::Down => value.saturating_sub(delta),
             };
-            // As in memcached, the value keeps its length: spaces take the place of lost digits.
-            let digits = format!("{value:<width$}", width = old.len());
-            let identity = (old.client_flags(), old.cas_unique());
-            // Let go, so that the new number may be written in the old one's place.
-            drop(old);
-            let digits = [digits.as_bytes()];
-            match self.put(&changed(key.0, identity, &digits), counters, now) {
-                Ok(Outcome::Stored(_)) => {
+            match self.put_number(key, value, (old, &seen), terms, now) {
+                Ok(Outcome::Stored(unique)) => {
                     hits.add(1);
-                    return Reply::Number(value);
+                    let number = self.number(value, unique, seen.expiry, terms, now);
+                    return Reply::Number(number);
                 }
                 Ok(_) => {}
                 Err(_) => return Reply::Error(Error::OutOfMemoryForDelta),
             }
         }
     }
+
+    /// Writes a number in the place of another.
+    fn put_number(
+        &self,
+        key: Key<'_>,
+        value: u64,
+        (old, seen): (Found<'_>, &Seen),
+        terms: Option<&Terms>,
+        now: Now,
+    ) -> Result<Outcome, Refusal> {
+        // As in memcached, the value keeps its length: spaces take the place of lost digits.
+        let digits = format!("{value:<width$}", width = old.len());
+        let digits = [digits.as_bytes()];
+        let put = changed(key.0, &old, seen, &digits);
+        // memcached writes in place where it can, and what is noted of the item stays then.
+        let marks = if digits[0].len() == old.len() {
+            seen.marks
+        } else {
+            put.marks
+        };
+        // Let go, so that the new number may be written in the old one's place.
+        drop(old);
+        let touch = terms.and_then(|terms| terms.touch);
+        let put = Put {
+            cas_unique: terms.and_then(|terms| terms.new_unique),
+            expiry: touch.map(|exptime| super::expiry(exptime, now)),
+            marks,
+            ..put
+        };
+        self.store.put(&put, now.seconds)
+    }
+
+    /// Makes the number that `ma` did not find; `None` if it is there now.
+    fn vivify_number<'e, 'b>(
+        &'e self,
+        key: Key<'b>,
+        exptime: Exptime,
+        terms: &Terms,
+        now: Now,
+    ) -> Option<Reply<'b, Found<'e>>> {
+        let digits = terms.initial.to_string();
+        let last = match terms.touch {
+            Some(touch) if terms.touch_after_vivify => touch,
+            _ => exptime,
+        };
+        let put = Put {
+            key: key.0,
+            value: &[digits.as_bytes()],
+            packing: store::Packing::NONE,
+            client_flags: 0,
+            expiry: Some(super::expiry(last, now)),
+            condition: Condition::Absent,
+            cas_unique: terms.new_unique,
+            marks: Marks {
+                binary_key: terms.key_is_binary,
+                ..Marks::default()
+            },
+        };
+        match self.store.put(&put, now.seconds) {
+            Ok(Outcome::Stored(unique)) => Some(Reply::Number(Number {
+                ttls: ttls_of(NEVER, Some(exptime), terms, now),
+                ..self.number(terms.initial, unique, NEVER, None, now)
+            })),
+            Ok(_) => None,
+            Err(_) => Some(Reply::Error(Error::OutOfMemoryForNumber)),
+        }
+    }
+
+    fn number(
+        &self,
+        value: u64,
+        unique: u64,
+        expiry: u32,
+        terms: Option<&Terms>,
+        now: Now,
+    ) -> Number {
+        Number {
+            value,
+            cas_unique: self.shown_unique(unique),
+            ttls: terms.map_or_else(Default::default, |terms| ttls_of(expiry, None, terms, now)),
+        }
+    }
+
+    fn stored<'e>(
+        &'e self,
+        mode: Mode,
+        outcome: Outcome,
+        counters: &Counters,
+    ) -> Reply<'static, Found<'e>> {
+        counters.cmd_set.add(1);
+        if let Mode::Cas(_) = mode {
+            match outcome {
+                Outcome::Stored(_) => counters.cas_hits.add(1),
+                Outcome::Exists | Outcome::NotStored => counters.cas_badval.add(1),
+                Outcome::NotFound => counters.cas_misses.add(1),
+            }
+        }
+        match outcome {
+            Outcome::Stored(unique) => Reply::Stored(Stored {
+                cas_unique: self.shown_unique(unique),
+                value_bytes: None,
+            }),
+            Outcome::NotStored => Reply::NotStored,
+            Outcome::Exists => Reply::Exists,
+            Outcome::NotFound => Reply::NotFound,
+        }
+    }
 }
 
-/// A put that changes an item and nothing else about it.
-fn changed<'a>(
-    key: &'a [u8],
-    (client_flags, cas_unique): (u32, u64),
-    value: &'a [&'a [u8]],
-) -> Put<'a> {
+/// A look-up that counts as a read, and asks for nothing else.
+const NOTICED: Fetch = Fetch {
+    unnoticed: false,
+    ..UNNOTICED
+};
+
+/// The CAS unique that `ms` asks for; as in memcached, 0 asks for none.
+fn new_unique(store: &command::Store<'_>) -> Option<u64> {
+    let asked = store.terms.and_then(|terms| terms.new_unique);
+    asked.filter(|&unique| unique != 0)
+}
+
+fn vivified_by(terms: Option<&Terms>) -> Option<(&Terms, Exptime)> {
+    terms.and_then(|terms| Some((terms, terms.vivify?)))
+}
+
+/// A put that changes an item's value and nothing else about it.
+fn changed<'a>(key: &'a [u8], old: &Found<'_>, seen: &Seen, value: &'a [&'a [u8]]) -> Put<'a> {
     Put {
         key,
         value,
         packing: store::Packing::NONE,
-        client_flags,
+        client_flags: old.client_flags(),
         expiry: None,
-        condition: Condition::Unique(cas_unique),
+        condition: Condition::Unchanged {
+            sequence: seen.sequence,
+            cas_unique: old.cas_unique(),
+        },
+        cas_unique: None,
+        marks: Marks {
+            binary_key: seen.marks.binary_key,
+            ..Marks::default()
+        },
     }
 }
 
@@ -345,29 +548,4 @@ fn pieces_of<'a>(found: &'a Found<'_>, unpacked: &'a mut Vec<u8>) -> Option<Vec<
         pieces.push(piece);
     }
     Some(pieces)
-}
-
-/// The number that an item holds. As in memcached, a value in several pieces is none.
-fn counter_of(pieces: &[&[u8]]) -> Option<u64> {
-    match pieces {
-        [value] => number::counter(value),
-        _ => None,
-    }
-}
-
-fn stored<'e>(mode: Mode, outcome: Outcome, counters: &Counters) -> Reply<'static, Found<'e>> {
-    counters.cmd_set.add(1);
-    if let Mode::Cas(_) = mode {
-        match outcome {
-            Outcome::Stored(_) => counters.cas_hits.add(1),
-            Outcome::Exists | Outcome::NotStored => counters.cas_badval.add(1),
-            Outcome::NotFound => counters.cas_misses.add(1),
-        }
-    }
-    match outcome {
-        Outcome::Stored(_) => Reply::Stored,
-        Outcome::NotStored => Reply::NotStored,
-        Outcome::Exists => Reply::Exists,
-        Outcome::NotFound => Reply::NotFound,
-    }
 }

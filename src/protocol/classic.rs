@@ -3,7 +3,8 @@
 //! [`Classic::decode`] takes the front of a connection's buffer, [`Classic::encode`] writes replies;
 //! both are called by `server::session` and do no I/O. A line is found, its words are cut at single
 //! or repeated spaces (keystonemiddleware's client ends its `set` line with one), and each command
-//! reads its own words.
+//! reads its own words. Meta commands stand on lines like these among the others: `meta` reads them
+//! and writes their answers.
 //!
 //! Invariants:
 //! - a multiget is checked whole before its first key is executed, then decodes into one `Get` a
@@ -23,6 +24,7 @@ use super::command::{
 };
 use super::error::Error;
 use super::line::{Line, blanks, graphic_prefix, is_key, words_of};
+use super::meta::{self, KeyRoom};
 use super::number;
 use super::reply::{Hit, PrefixCounts, Reply, ReplySink, Stat, Unreadable, Value};
 
@@ -37,7 +39,7 @@ pub const MULTIGET_BYTES_MAX: usize = 1 << 20;
 const BINARY_MAGIC: u8 = 0x80;
 
 /// Longest value whose length memcached's parser takes: `i32::MAX` less the line end.
-const VALUE_BYTES_MAX: i32 = i32::MAX - 2;
+pub(super) const VALUE_BYTES_MAX: i32 = i32::MAX - 2;
 
 /// The state of one connection's classic protocol between two commands.
 #[derive(Debug, Default)]
@@ -57,8 +59,9 @@ struct Run {
 
 impl Classic {
     /// Decodes the request at the front of `buffer`. After a `Request` or `Bad` the caller drops
-    /// what it says was consumed before it calls again. Costs time in the length of the line.
-    pub fn decode<'b>(&mut self, buffer: &'b [u8]) -> Decoded<'b> {
+    /// what it says was consumed before it calls again. A key that came in base64 is decoded into
+    /// `room`. Costs time in the length of the line.
+    pub fn decode<'b>(&mut self, buffer: &'b [u8], room: &'b KeyRoom) -> Decoded<'b> {
         if let Some(run) = self.run {
             return self.next_of_run(buffer, run);
         }
@@ -79,13 +82,14 @@ impl Classic {
         if line_bytes < 4 {
             return line.error(Error::BadFormat);
         }
-        self.dispatch(line)
+        self.dispatch(line, room)
     }
 
-    fn dispatch<'b>(&mut self, line: Line<'b>) -> Decoded<'b> {
+    fn dispatch<'b>(&mut self, line: Line<'b>, room: &'b KeyRoom) -> Decoded<'b> {
         match line.name() {
             b"get" => self.get(line, false),
             b"set" => store(line, Mode::Set),
+            [b'm', _] => meta::decode(line, room).unwrap_or_else(|| unknown(line)),
             b"gets" => self.get(line, true),
             b"gat" => self.get_and_touch(line, false),
             b"gats" => self.get_and_touch(line, true),
@@ -145,11 +149,13 @@ impl Classic {
                 command: Command::Get {
                     key: Key(&line.text[first..]),
                     touch: run.touch,
+                    terms: None,
                 },
                 envelope: Envelope {
                     noreply: false,
                     with_cas: run.with_cas,
                     ends_run: true,
+                    meta: None,
                 },
                 consumed: line.bytes,
             });
@@ -191,11 +197,13 @@ impl Classic {
             command: Command::Get {
                 key: Key(&buffer[start..end]),
                 touch: run.touch,
+                terms: None,
             },
             envelope: Envelope {
                 noreply: false,
                 with_cas: run.with_cas,
                 ends_run: line_end.is_some(),
+                meta: None,
             },
             consumed: line_end.unwrap_or(next),
         })
@@ -211,10 +219,13 @@ impl Classic {
     /// # Errors
     /// If the value that was found cannot be read; a miss has been written then.
     pub fn encode<V: Value>(
-        envelope: &Envelope,
+        envelope: &Envelope<'_>,
         reply: Reply<'_, V>,
         sink: &mut impl ReplySink<V>,
     ) -> Result<(), Unreadable> {
+        if let Some(asked) = &envelope.meta {
+            return meta::encode(asked, reply, sink);
+        }
         match reply {
             Reply::Hit(hit) => {
                 let written = encode_hit(envelope, hit, sink);
@@ -224,13 +235,13 @@ impl Classic {
             Reply::Miss => end_run(envelope, sink),
             _ if envelope.noreply => {}
             Reply::Number(number) => {
-                sink.bytes(itoa::Buffer::new().format(number).as_bytes());
+                sink.bytes(itoa::Buffer::new().format(number.value).as_bytes());
                 sink.bytes(b"\r\n");
             }
             Reply::Stats(stats) => encode_stats(&stats, sink),
             Reply::PrefixDump(prefixes) => encode_prefixes(&prefixes, sink),
             Reply::Error(error) => Self::encode_error(error, sink),
-            Reply::Stored => sink.bytes(b"STORED\r\n"),
+            Reply::Stored(_) => sink.bytes(b"STORED\r\n"),
             Reply::NotStored => sink.bytes(b"NOT_STORED\r\n"),
             Reply::Exists => sink.bytes(b"EXISTS\r\n"),
             Reply::NotFound => sink.bytes(b"NOT_FOUND\r\n"),
@@ -244,6 +255,9 @@ impl Classic {
                 sink.bytes(b"\r\n");
             }
             Reply::Close => {}
+            Reply::Fetched(..) | Reply::Vivified(..) | Reply::Facts(_) | Reply::Nothing => {
+                debug_assert!(false, "only meta commands are answered so");
+            }
         }
         Ok(())
     }
@@ -317,16 +331,22 @@ fn store(line: Line<'_>, mode: Mode) -> Decoded<'_> {
         // memcached reads 64 bits and keeps 32.
         exptime: Exptime::new(exptime as i32),
         value: Data(&[]),
+        terms: None,
     };
-    with_block(line, store, value_bytes)
-}
-
-/// Takes the data block if it is at hand.
-fn with_block<'b>(line: Line<'b>, store: Store<'b>, value_bytes: u32) -> Decoded<'b> {
     let envelope = Envelope {
         noreply: line.noreply(),
         ..Envelope::default()
     };
+    with_block(line, store, envelope, value_bytes)
+}
+
+/// Takes the data block if it is at hand.
+pub(super) fn with_block<'b>(
+    line: Line<'b>,
+    store: Store<'b>,
+    envelope: Envelope<'b>,
+    value_bytes: u32,
+) -> Decoded<'b> {
     let upload = Upload {
         store,
         envelope,
@@ -370,7 +390,10 @@ fn delete(line: Line<'_>) -> Decoded<'_> {
     if !is_key(key) {
         return line.quiet_error(Error::BadFormat, 0);
     }
-    line.command(Command::Delete { key: Key(key) })
+    line.command(Command::Delete {
+        key: Key(key),
+        terms: None,
+    })
 }
 
 /// `incr <key> <delta> [noreply]`
@@ -389,6 +412,7 @@ fn arithmetic(line: Line<'_>, direction: Direction) -> Decoded<'_> {
         key: Key(key),
         direction,
         delta,
+        terms: None,
     })
 }
 
@@ -477,7 +501,7 @@ fn shutdown(line: Line<'_>) -> Decoded<'_> {
 }
 
 fn encode_hit<V: Value>(
-    envelope: &Envelope,
+    envelope: &Envelope<'_>,
     hit: Hit<'_, V>,
     sink: &mut impl ReplySink<V>,
 ) -> Result<(), Unreadable> {
@@ -504,7 +528,7 @@ fn encode_hit<V: Value>(
     Ok(())
 }
 
-fn end_run<V>(envelope: &Envelope, sink: &mut impl ReplySink<V>) {
+fn end_run<V>(envelope: &Envelope<'_>, sink: &mut impl ReplySink<V>) {
     if envelope.ends_run {
         sink.bytes(b"END\r\n");
     }
@@ -544,7 +568,8 @@ mod tests {
     fn a_client_of_the_binary_protocol_is_not_left_waiting() {
         let request = [0x80, 0x0b, 0, 0];
         for length in 1..=request.len() {
-            let decoded = Classic::default().decode(&request[..length]);
+            let room = KeyRoom::default();
+            let decoded = Classic::default().decode(&request[..length], &room);
             assert_eq!(decoded, close(None));
         }
     }
@@ -552,9 +577,10 @@ mod tests {
     #[test]
     fn a_line_is_not_searched_again_for_its_end() {
         let mut codec = Classic::default();
-        assert_eq!(codec.decode(b"get tok"), Decoded::NeedMore);
+        let room = KeyRoom::default();
+        assert_eq!(codec.decode(b"get tok", &room), Decoded::NeedMore);
         assert_eq!(codec.searched, 7);
-        let Decoded::Request(request) = codec.decode(b"get token\r\n") else {
+        let Decoded::Request(request) = codec.decode(b"get token\r\n", &room) else {
             panic!("the line is complete");
         };
         assert_eq!((request.consumed, codec.searched), (11, 0));

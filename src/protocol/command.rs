@@ -1,14 +1,16 @@
 //! The command model that every protocol decodes into.
 //!
-//! Meta is the widest of memcached's protocols, so commands carry its semantics in typed fields and
-//! the classic commands are special cases. A command borrows the connection's buffer, names at most
-//! one key, and holds nothing that only the wire needs: that is the [`Envelope`]'s.
+//! Meta is the widest of memcached's protocols, so commands carry its semantics in typed fields, the
+//! [`Terms`], and the classic commands are special cases without any. A command borrows the
+//! connection's buffer, names at most one key, and holds nothing that only the wire needs: that is the
+//! [`Envelope`]'s.
 
 use std::fmt;
 
 use super::error::Error;
 
-/// A key as the client wrote it: 1 to 250 bytes without spaces and control bytes.
+/// A key: 1 to 250 bytes as the client wrote them, without spaces and control bytes; any bytes where
+/// they came in base64 (protocol.txt, "Meta Get", flag b).
 ///
 /// Its `Debug` shows the length alone, since a key is derived from a credential.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,19 +62,23 @@ impl Exptime {
 /// What one request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'b> {
-    /// Look a key up; with `touch`, renew its expiry as well (`get`, `gets`, `gat`, `gats`).
+    /// Look a key up; with `touch`, renew its expiry as well (`get`, `gets`, `gat`, `gats`, `mg`).
     Get {
         /// The item asked for.
         key: Key<'b>,
         /// A new expiry, if the item is there.
         touch: Option<Exptime>,
+        /// What `mg` asks beyond that.
+        terms: Option<Terms>,
     },
-    /// Store a value (`set`, `add`, `replace`, `append`, `prepend`, `cas`).
+    /// Store a value (`set`, `add`, `replace`, `append`, `prepend`, `cas`, `ms`).
     Store(Store<'b>),
-    /// Remove an item.
+    /// Remove an item, or make it stale or empty (`delete`, `md`).
     Delete {
         /// The item to remove.
         key: Key<'b>,
+        /// What `md` asks beyond that.
+        terms: Option<Terms>,
     },
     /// Count an item's decimal value up or down.
     Arithmetic {
@@ -82,6 +88,8 @@ pub enum Command<'b> {
         direction: Direction,
         /// By how much.
         delta: u64,
+        /// What `ma` asks beyond that.
+        terms: Option<Terms>,
     },
     /// Renew an item's expiry.
     Touch {
@@ -110,6 +118,15 @@ pub enum Command<'b> {
     Stats(Stats),
     /// Name the memcached release that is spoken.
     Version,
+    /// Show what is known of an item, but for its value (`me`).
+    Inspect {
+        /// The item to show.
+        key: Key<'b>,
+        /// The key came in base64.
+        key_is_binary: bool,
+    },
+    /// Answer, and nothing else (`mn`).
+    Nothing,
     /// End the server.
     Shutdown {
         /// Whether the mode asked for is known, which matters only where the command is allowed.
@@ -132,6 +149,55 @@ pub struct Store<'b> {
     pub exptime: Exptime,
     /// The data block without its `\r\n`.
     pub value: Data<'b>,
+    /// What `ms` asks beyond the classic commands.
+    pub terms: Option<Terms>,
+}
+
+impl Store<'_> {
+    /// The same without what it borrows.
+    pub fn detached(&self) -> Store<'static> {
+        Store {
+            mode: self.mode,
+            key: Key(&[]),
+            client_flags: self.client_flags,
+            exptime: self.exptime,
+            value: Data(&[]),
+            terms: self.terms,
+        }
+    }
+}
+
+/// What a meta command asks beyond the classic ones; each command reads what concerns it
+/// (protocol.txt, "Meta Commands").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The key came in base64, and is shown so (`b`).
+    pub key_is_binary: bool,
+    /// Only if the item's CAS unique is this one (`C`).
+    pub unique: Option<u64>,
+    /// The CAS unique that what is written gets (`E`).
+    pub new_unique: Option<u64>,
+    /// A new expiry (`T`).
+    pub touch: Option<Exptime>,
+    /// Make the item if it is absent, with this expiry (`N`).
+    pub vivify: Option<Exptime>,
+    /// `T` stands behind `N`, so it has the last word on a new item.
+    pub touch_after_vivify: bool,
+    /// An item that expires before this is to be made anew by who asks first (`R`).
+    pub recache: Option<Exptime>,
+    /// `T` stands before `R`, which then looks at the new expiry.
+    pub touch_before_recache: bool,
+    /// Keep the item, as a stale one (`I` of `md`); store a value that is too old, as a stale one (`I`
+    /// of `ms`).
+    pub invalidate: bool,
+    /// Keep the item without its value (`x`).
+    pub drop_value: bool,
+    /// The look-up does not count as a read (`u`).
+    pub unnoticed: bool,
+    /// Opaque to the server, of a new value (`F`).
+    pub client_flags: u32,
+    /// The number that a vivified counter begins with (`J`).
+    pub initial: u64,
 }
 
 /// The storage modes (protocol.txt, "Storage commands").
@@ -187,13 +253,60 @@ pub enum Stats {
 
 /// What belongs to the request on the wire and not to the command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Envelope {
+pub struct Envelope<'b> {
     /// The client wants no answer, errors included.
     pub noreply: bool,
     /// Values are answered with their CAS unique (`gets`, `gats`).
     pub with_cas: bool,
     /// This `get` is the last of its line, so `END` follows.
     pub ends_run: bool,
+    /// How a meta command is answered.
+    pub meta: Option<Asked<'b>>,
+}
+
+impl Envelope<'_> {
+    /// The same without what it borrows.
+    pub fn detached(&self) -> Envelope<'static> {
+        Envelope {
+            noreply: self.noreply,
+            with_cas: self.with_cas,
+            ends_run: self.ends_run,
+            meta: self.meta.map(|asked| Asked {
+                flags: &[],
+                key: Key(&[]),
+                key_is_binary: asked.key_is_binary,
+                quiet: asked.quiet,
+                value: asked.value,
+                known_unique: asked.known_unique,
+                given_bytes: asked.given_bytes,
+            }),
+        }
+    }
+}
+
+/// What the answer to a meta command is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'b> {
+    /// The flags as the client wrote them, since they are answered in their order.
+    pub flags: &'b [u8],
+    /// The key, for those who ask for it back (`k`).
+    pub key: Key<'b>,
+    /// It came in base64.
+    pub key_is_binary: bool,
+    /// What is nothing but well is not answered (`q`).
+    pub quiet: bool,
+    /// The value is asked for (`v`).
+    pub value: bool,
+    /// Without it, the item has a CAS unique that the client knows (`C` of `mg`).
+    pub known_unique: Option<u64>,
+    /// The length of the value that came with the command, for `ms` alone.
+    pub given_bytes: Option<u32>,
+}
+
+impl fmt::Debug for Asked<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Asked({} bytes of flags)", self.flags.len())
+    }
 }
 
 /// One complete request and how many bytes of the buffer it took.
@@ -202,7 +315,7 @@ pub struct Request<'b> {
     /// What is asked for.
     pub command: Command<'b>,
     /// How to answer it.
-    pub envelope: Envelope,
+    pub envelope: Envelope<'b>,
     /// Bytes to drop from the front of the buffer once it is executed.
     pub consumed: usize,
 }
@@ -229,7 +342,7 @@ pub struct Upload<'b> {
     /// The header; its `value` is still empty.
     pub store: Store<'b>,
     /// How to answer once the block is in.
-    pub envelope: Envelope,
+    pub envelope: Envelope<'b>,
     /// Length of the command line, its line end included.
     pub header_bytes: usize,
     /// Length of the value; two bytes of line end follow it.
@@ -274,6 +387,7 @@ mod tests {
             client_flags: 0,
             exptime: Exptime::Never,
             value: Data(b"gAAAA-bearer"),
+            terms: None,
         });
         let shown = format!("{command:?}");
         assert!(!shown.contains("secret") && !shown.contains("bearer"));

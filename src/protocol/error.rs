@@ -21,6 +21,28 @@ pub enum Error {
     NotNumeric,
     /// `touch`, `gat` or `flush_all` with an exptime that does not fit 32 bits.
     BadExptime,
+    /// A meta command with a flag twice.
+    DuplicateFlag,
+    /// A meta command with a flag that no meta command has.
+    InvalidFlag,
+    /// A flag of a meta command whose number cannot be read.
+    BadFlagToken,
+    /// A key that is no base64.
+    BadKeyEncoding,
+    /// `J` with something that is no 64-bit number.
+    BadInitial,
+    /// `D` with something that is no 64-bit number.
+    BadDeltaFlag,
+    /// More flags than an answer is made for.
+    TooManyFlags,
+    /// An opaque of more than 32 bytes, its `O` counted.
+    OpaqueTooLong,
+    /// Any bad flag of `ma`.
+    BadArithmeticFlag,
+    /// `ms` with a mode that it does not know.
+    BadStoreMode,
+    /// `ma` with a mode that it does not know.
+    BadArithmeticMode,
     /// `flush_all` under `-F`.
     FlushNotAllowed,
     /// `shutdown` without `-A`.
@@ -45,6 +67,8 @@ pub enum Error {
     OutOfMemory,
     /// No room for the new value of an `incr` or `decr`.
     OutOfMemoryForDelta,
+    /// No room for the number that `ma` would have made.
+    OutOfMemoryForNumber,
     /// A line that is longer than any buffer.
     RequestTooLarge,
     /// `cache_memlimit` below 8 megabytes.
@@ -68,6 +92,17 @@ impl Error {
             Error::BadDelta => "CLIENT_ERROR invalid numeric delta argument",
             Error::NotNumeric => "CLIENT_ERROR cannot increment or decrement non-numeric value",
             Error::BadExptime => "CLIENT_ERROR invalid exptime argument",
+            Error::DuplicateFlag => "CLIENT_ERROR duplicate flag",
+            Error::InvalidFlag => "CLIENT_ERROR invalid flag",
+            Error::BadFlagToken => "CLIENT_ERROR bad token in command line format",
+            Error::BadKeyEncoding => "CLIENT_ERROR error decoding key",
+            Error::BadInitial => "CLIENT_ERROR invalid numeric initial value",
+            Error::BadDeltaFlag => "CLIENT_ERROR invalid numeric delta value",
+            Error::TooManyFlags => "CLIENT_ERROR options flags are too long",
+            Error::OpaqueTooLong => "CLIENT_ERROR opaque token too long",
+            Error::BadArithmeticFlag => "CLIENT_ERROR invalid or duplicate flag",
+            Error::BadStoreMode => "CLIENT_ERROR invalid mode for ms M token",
+            Error::BadArithmeticMode => "CLIENT_ERROR invalid mode for ma M token",
             Error::FlushNotAllowed => "CLIENT_ERROR flush_all not allowed",
             Error::ShutdownNotEnabled => "SERVER_ERROR: shutdown not enabled",
             Error::BadShutdownMode => "CLIENT_ERROR invalid shutdown mode",
@@ -80,6 +115,7 @@ impl Error {
             Error::TooLarge => "SERVER_ERROR object too large for cache",
             Error::OutOfMemory => "SERVER_ERROR out of memory storing object",
             Error::OutOfMemoryForDelta => "SERVER_ERROR out of memory",
+            Error::OutOfMemoryForNumber => "SERVER_ERROR Out of memory allocating new item",
             Error::RequestTooLarge => "SERVER_ERROR out of memory reading request",
             Error::MemoryLimitTooSmall => "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
             Error::MemoryLimitInBytes => {

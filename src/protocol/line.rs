@@ -1,6 +1,6 @@
-//! A command line of the classic text protocol: its name, its words, its keys.
+//! A command line of the text protocols: its name, its words, its keys.
 //!
-//! Used by `classic` only. Words are cut at single or repeated spaces; keys are looked through eight
+//! Used by `classic` and `meta`. Words are cut at single or repeated spaces; keys are looked through eight
 //! bytes at a time, since that is most of what decoding a `get` costs.
 
 use super::KEY_BYTES_MAX;
@@ -61,12 +61,18 @@ impl<'b> Line<'b> {
     }
 
     fn request(&self, command: Command<'b>, noreply: bool) -> Decoded<'b> {
+        let envelope = Envelope {
+            noreply,
+            ..Envelope::default()
+        };
+        self.request_in(command, envelope)
+    }
+
+    /// A command of this line in its envelope.
+    pub fn request_in(&self, command: Command<'b>, envelope: Envelope<'b>) -> Decoded<'b> {
         Decoded::Request(Request {
             command,
-            envelope: Envelope {
-                noreply,
-                ..Envelope::default()
-            },
+            envelope,
             consumed: self.bytes,
         })
     }
@@ -77,7 +83,7 @@ impl<'b> Line<'b> {
     }
 
     /// An error on a line that announced a data block: the block goes with it.
-    fn error_skipping(&self, error: Error, block_bytes: u64) -> Decoded<'b> {
+    pub fn error_skipping(&self, error: Error, block_bytes: u64) -> Decoded<'b> {
         Decoded::Bad(Bad {
             reply: Some(error),
             recovery: Recovery::Skip(self.bytes as u64 + block_bytes),

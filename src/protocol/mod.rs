@@ -2,9 +2,9 @@
 //!
 //! Pure functions: no socket, no clock, no store, no logging. `server::session` feeds a buffer to
 //! [`classic::Classic::decode`], hands the [`command::Command`] to the engine and lets
-//! [`classic::Classic::encode`] write the [`reply::Reply`]. One command model serves every protocol;
-//! what only the wire needs (noreply, whether a `get` was the last of its line) travels in the
-//! [`command::Envelope`].
+//! [`classic::Classic::encode`] write the [`reply::Reply`]; [`meta`] does both for the lines of meta
+//! commands. One command model serves every protocol; what only the wire needs (noreply, whether a
+//! `get` was the last of its line, which flags are to be answered) travels in the [`command::Envelope`].
 //!
 //! Invariants:
 //! - "need more bytes" is a value, never an error, and decoding the same bytes in other pieces gives
@@ -19,6 +19,7 @@ pub mod classic;
 pub mod command;
 pub mod error;
 mod line;
+pub mod meta;
 pub mod number;
 pub mod reply;
 

@@ -69,10 +69,14 @@ impl Value for &[u8] {
 pub enum Reply<'b, V> {
     /// A `get` found its item.
     Hit(Hit<'b, V>),
-    /// A `get` found nothing.
+    /// An `mg` found its item.
+    Fetched(Hit<'b, V>, State),
+    /// An `mg` made the item, which has no value yet; its CAS unique.
+    Vivified(u64, State),
+    /// A `get`, `mg` or `me` found nothing.
     Miss,
     /// The value was stored.
-    Stored,
+    Stored(Stored),
     /// The mode's condition was not met.
     NotStored,
     /// The item has another CAS unique.
@@ -83,8 +87,12 @@ pub enum Reply<'b, V> {
     Deleted,
     /// The item's expiry was renewed.
     Touched,
-    /// The new value of an `incr` or `decr`.
-    Number(u64),
+    /// The new value of an `incr`, `decr` or `ma`.
+    Number(Number),
+    /// What is known of an item.
+    Facts(Facts),
+    /// `mn`
+    Nothing,
     /// Done.
     Ok,
     /// The counters are zero now.
@@ -112,6 +120,77 @@ pub struct Hit<'b, V> {
     pub cas_unique: u64,
     /// The value.
     pub value: V,
+}
+
+/// Seconds that an item has left; `None` for one that does not expire.
+pub type Ttl = Option<u32>;
+
+/// An item's remaining time before and after each flag that changes it: flags take effect in their
+/// order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ttls {
+    /// Before the command.
+    pub before: Ttl,
+    /// After `T`, where that is asked.
+    pub touched: Ttl,
+    /// After `N`, where that made the item.
+    pub vivified: Option<Ttl>,
+}
+
+/// What `mg` tells of an item beside its value, as it was before the command, or as it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The time it has left.
+    pub ttls: Ttls,
+    /// Seconds since it was last read, or else written.
+    pub idle_seconds: u32,
+    /// It had been read.
+    pub fetched: bool,
+    /// It is to be made anew.
+    pub stale: bool,
+    /// A client has been told to make it anew.
+    pub token_sent: bool,
+    /// This client is told to make it anew.
+    pub won: bool,
+    /// Its key is shown in base64.
+    pub key_is_binary: bool,
+}
+
+/// What is told of a value that was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its CAS unique.
+    pub cas_unique: u64,
+    /// Its length; `None` for that of the value that was given.
+    pub value_bytes: Option<usize>,
+}
+
+/// What is told of a number that was counted up or down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// The new number.
+    pub value: u64,
+    /// Its CAS unique.
+    pub cas_unique: u64,
+    /// The time it has left.
+    pub ttls: Ttls,
+}
+
+/// What `me` shows of an item (protocol.txt, "Meta Debug").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The time it has left.
+    pub ttl: Ttl,
+    /// Seconds since it was last read, or else written.
+    pub idle_seconds: u32,
+    /// Its CAS unique.
+    pub cas_unique: u64,
+    /// It has been read.
+    pub fetched: bool,
+    /// Bytes that it takes, its header and key included.
+    pub item_bytes: usize,
+    /// Its key is shown in base64.
+    pub key_is_binary: bool,
 }
 
 /// One line of `stats`.

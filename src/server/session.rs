@@ -13,9 +13,10 @@ use crate::clock::Now;
 use crate::engine::{Begin, Engine, Found};
 use crate::protocol::classic::Classic;
 use crate::protocol::command::{
-    Bad, Data, Decoded, Envelope, Exptime, Key, Mode, Recovery, Request, Store, Upload,
+    Asked, Bad, Decoded, Envelope, Key, Recovery, Request, Store, Upload,
 };
 use crate::protocol::error::Error;
+use crate::protocol::meta::KeyRoom;
 use crate::protocol::reply::{Reply, Unreadable};
 use crate::server::output::Output;
 use crate::stats::Counters;
@@ -38,7 +39,7 @@ pub enum Step {
     Close,
 }
 
-/// A conversation in the classic text protocol.
+/// A conversation in the text protocols.
 pub struct Session<'e> {
     engine: &'e Engine,
     codec: Classic,
@@ -51,10 +52,12 @@ pub struct Session<'e> {
 struct Incoming<'e> {
     upload: store::Upload<'e>,
     key: Box<[u8]>,
-    mode: Mode,
-    client_flags: u32,
-    exptime: Exptime,
-    envelope: Envelope,
+    /// The header, but for its key.
+    store: Store<'static>,
+    /// How to answer, but for what is borrowed of a meta command.
+    envelope: Envelope<'static>,
+    /// The flags of a meta command.
+    flags: Box<[u8]>,
 }
 
 /// What a session works with during one call.
@@ -135,7 +138,7 @@ impl<'e> Session<'e> {
 
     /// Refuses the request at the front of `input`, for which no buffer can be had.
     pub fn refuse_for_memory(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> (usize, Step) {
-        match self.codec.decode(input) {
+        match self.codec.decode(input, &KeyRoom::default()) {
             Decoded::NeedBody(upload) => {
                 let error = self
                     .engine
@@ -150,7 +153,8 @@ impl<'e> Session<'e> {
     }
 
     fn decode(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> Next {
-        match self.codec.decode(input) {
+        let room = KeyRoom::default();
+        match self.codec.decode(input, &room) {
             Decoded::Request(request) => self.execute(&request, turn),
             Decoded::NeedMore => Next::Stop(Step::Read { wanted: 0 }),
             Decoded::NeedBody(upload) => self.begin(&upload, turn),
@@ -256,20 +260,32 @@ impl<'e> Session<'e> {
     }
 
     fn finish(&mut self, incoming: Incoming<'e>, turn: &mut Turn<'_, 'e>) {
+        let key = Key(&incoming.key);
         let store = Store {
-            mode: incoming.mode,
-            key: Key(&incoming.key),
-            client_flags: incoming.client_flags,
-            exptime: incoming.exptime,
-            value: Data(&[]),
+            key,
+            ..incoming.store
+        };
+        let meta = incoming.envelope.meta.map(|asked| Asked {
+            key,
+            flags: &incoming.flags,
+            ..asked
+        });
+        let envelope = Envelope {
+            meta,
+            ..incoming.envelope
         };
         let reply = self
             .engine
             .finish_store(incoming.upload, &store, turn.counters, turn.now);
-        self.answer(&incoming.envelope, reply, turn);
+        self.answer(&envelope, reply, turn);
     }
 
-    fn answer(&self, envelope: &Envelope, reply: Reply<'_, Found<'e>>, turn: &mut Turn<'_, 'e>) {
+    fn answer(
+        &self,
+        envelope: &Envelope<'_>,
+        reply: Reply<'_, Found<'e>>,
+        turn: &mut Turn<'_, 'e>,
+    ) {
         if let Err(Unreadable) = Classic::encode(envelope, reply, turn.output) {
             self.engine.note_unreadable(turn.counters);
         }
@@ -286,10 +302,13 @@ impl<'e> Incoming<'e> {
         Incoming {
             upload: stream,
             key: upload.store.key.0.into(),
-            mode: upload.store.mode,
-            client_flags: upload.store.client_flags,
-            exptime: upload.store.exptime,
-            envelope: upload.envelope,
+            store: upload.store.detached(),
+            envelope: upload.envelope.detached(),
+            flags: upload
+                .envelope
+                .meta
+                .map_or(&[][..], |asked| asked.flags)
+                .into(),
         }
     }
 }

@@ -89,7 +89,7 @@ fn command_lines(lines: &mut Vec<Stat>, sums: &Snapshot) {
         Stat::new("cmd_set", sums.cmd_set),
         Stat::new("cmd_flush", sums.cmd_flush),
         Stat::new("cmd_touch", sums.cmd_touch),
-        Stat::new("cmd_meta", 0),
+        Stat::new("cmd_meta", sums.cmd_meta),
         Stat::new("get_hits", sums.get_hits),
         Stat::new("get_misses", sums.get_misses),
         Stat::new("get_expired", sums.get_expired),

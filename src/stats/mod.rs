@@ -69,7 +69,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Keys looked up by `get` and `gets`.
+    /// Keys looked up by `get`, `gets` and `mg`.
     cmd_get,
     /// Those found.
     get_hits,
@@ -95,7 +95,7 @@ counters! {
     unpack_nanos,
     /// Storage commands that were tried.
     cmd_set,
-    /// Items touched, by `touch`, `gat` and `gats`.
+    /// Items touched, by `touch`, `gat`, `gats` and `mg`.
     cmd_touch,
     /// Those found.
     touch_hits,
@@ -103,6 +103,8 @@ counters! {
     touch_misses,
     /// `flush_all` commands.
     cmd_flush,
+    /// `me` commands.
+    cmd_meta,
     /// Items deleted by clients.
     delete_hits,
     /// Deletes that found nothing.

@@ -8,7 +8,7 @@
 //! Eleven 32-bit words, then the key, then the value, padded to a multiple of 4:
 //!
 //! ```text
-//! word 0   key length (8 bits) | state and marks (8) | slack in units of 4 bytes (16)
+//! word 0   key length (8 bits) | life (2) and marks (6) | slack in units of 4 bytes (16)
 //! word 1   value length
 //! word 2   client flags
 //! word 3   expiry, in seconds of `clock::Now`; 0 never, 1 at once
@@ -24,8 +24,8 @@
 //! Invariants:
 //! - lengths are set when the item's room is reserved and stay, so a segment can be walked item by
 //!   item whatever state its items are in; overwriting in place keeps their sum with the slack;
-//! - the checksum covers what does not change after writing: key, value, client flags, CAS unique,
-//!   write sequence and packing. Expiry, last access and marks change while the item lives.
+//! - the checksum covers what does not change after writing: key, value, client flags, write sequence
+//!   and packing. Expiry, last access, marks and CAS unique change while the item lives.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -47,6 +47,10 @@ const SLACK_SHIFT: u32 = 16;
 const LIFE_MASK: u32 = 0b11;
 const FETCHED: u32 = 0b100;
 const PROVEN: u32 = 0b1000;
+const STALE: u32 = 0b1_0000;
+const TOKEN_SENT: u32 = 0b10_0000;
+const BINARY_KEY: u32 = 0b100_0000;
+const ALL_MARKS: u32 = FETCHED | PROVEN | STALE | TOKEN_SENT | BINARY_KEY;
 
 /// Where an item is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,30 @@ pub enum Life {
     Dead = 3,
 }
 
-/// What an item says of itself that does not change after writing.
+/// What is noted of an item beside its value; a new one has none of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// It was read since it was written.
+    pub fetched: bool,
+    /// It was invalidated and may be served until a client has made it anew.
+    pub stale: bool,
+    /// A client has been told that it is the one to make it anew.
+    pub token_sent: bool,
+    /// Its key is written in base64 where a reply shows it.
+    pub binary_key: bool,
+}
+
+impl Marks {
+    fn bits(self) -> u32 {
+        let bit = |is: bool, bit: u32| if is { bit } else { 0 };
+        bit(self.fetched, FETCHED)
+            | bit(self.stale, STALE)
+            | bit(self.token_sent, TOKEN_SENT)
+            | bit(self.binary_key, BINARY_KEY)
+    }
+}
+
+/// What an item is given when it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Opaque to the server.
@@ -253,10 +280,36 @@ impl<'h> Header<'h> {
         self.store(0, word & !(PROVEN << STATE_SHIFT));
     }
 
-    /// Takes both marks away: what an overwritten item was read for is gone.
-    pub fn unmark(&self) {
-        let word = self.load(0);
-        self.store(0, word & !((PROVEN | FETCHED) << STATE_SHIFT));
+    /// Puts these marks in the place of all that there are: what an overwritten item was read for is
+    /// gone. The caller holds the shard's lock exclusively, or the item is not published.
+    pub fn set_marks(&self, marks: Marks) {
+        let others = self.load(0) & !(ALL_MARKS << STATE_SHIFT);
+        self.store(0, others | marks.bits() << STATE_SHIFT);
+    }
+
+    /// The marks, without that of being in use.
+    pub fn marks(&self) -> Marks {
+        Marks {
+            fetched: self.marked(FETCHED),
+            stale: self.marked(STALE),
+            token_sent: self.marked(TOKEN_SENT),
+            binary_key: self.marked(BINARY_KEY),
+        }
+    }
+
+    /// Notes that a client was told to make the item anew; says whether it is the first. Needs the
+    /// shard's lock, shared is enough.
+    pub fn send_token(&self) -> bool {
+        let bit = TOKEN_SENT << STATE_SHIFT;
+        self.heap.word(self.position).fetch_or(bit, Relaxed) & bit == 0
+    }
+
+    /// Marks the item stale and gives it another CAS unique; the next client to read it is the one to
+    /// make it anew. The caller holds the shard's lock exclusively.
+    pub fn invalidate(&self, cas_unique: u64) {
+        let word = self.load(0) & !(TOKEN_SENT << STATE_SHIFT);
+        self.store(0, word | STALE << STATE_SHIFT);
+        self.store_long(6, cas_unique);
     }
 
     /// Opaque to the server.
@@ -331,13 +384,12 @@ impl Checksum {
 
     /// The checksum with the item's lengths and identity. Costs some 20 ns.
     pub fn finish(mut self, key_bytes: usize, value_bytes: usize, identity: &Identity) -> u32 {
-        let mut tail = [0u8; 32];
+        let mut tail = [0u8; 24];
         tail[..4].copy_from_slice(&(key_bytes as u32).to_le_bytes());
         tail[4..8].copy_from_slice(&(value_bytes as u32).to_le_bytes());
         tail[8..12].copy_from_slice(&identity.client_flags.to_le_bytes());
-        tail[12..20].copy_from_slice(&identity.cas_unique.to_le_bytes());
-        tail[20..28].copy_from_slice(&identity.sequence.to_le_bytes());
-        tail[28..30].copy_from_slice(&identity.packing.bits().to_le_bytes());
+        tail[12..20].copy_from_slice(&identity.sequence.to_le_bytes());
+        tail[20..22].copy_from_slice(&identity.packing.bits().to_le_bytes());
         self.0.update(&tail);
         self.0.finalize()
     }
@@ -398,15 +450,37 @@ mod tests {
     }
 
     #[test]
-    fn the_checksum_sees_every_part_of_the_identity() {
+    fn an_invalidated_item_sends_one_token() {
+        let heap = Heap::create(8192).unwrap();
+        let header = Header::at(&heap, 4096);
+        header.reserve(1, 1, 0);
+        header.identify(identity(), NEVER, 200, 0);
+        header.set_life(Life::Live);
+        let binary = Marks {
+            binary_key: true,
+            ..Marks::default()
+        };
+        header.set_marks(binary);
+        assert!(header.send_token() && !header.send_token());
+        header.invalidate(7);
+        assert_eq!((header.cas_unique(), header.key_bytes()), (7, 1));
+        let stale = Marks {
+            stale: true,
+            ..binary
+        };
+        assert_eq!(header.marks(), stale);
+        assert!(header.send_token() && !header.send_token());
+        header.set_marks(Marks::default());
+        assert_eq!(header.marks(), Marks::default());
+        assert_eq!(header.life(), Some(Life::Live));
+    }
+
+    #[test]
+    fn the_checksum_sees_all_of_the_identity_but_the_cas_unique() {
         let whole = Checksum::default().finish(1, 2, &identity());
         let others = [
             Identity {
                 client_flags: 25,
-                ..identity()
-            },
-            Identity {
-                cas_unique: 1,
                 ..identity()
             },
             Identity {
@@ -422,5 +496,10 @@ mod tests {
             assert_ne!(Checksum::default().finish(1, 2, &other), whole);
         }
         assert_ne!(Checksum::default().finish(2, 1, &identity()), whole);
+        let other = Identity {
+            cas_unique: 1,
+            ..identity()
+        };
+        assert_eq!(Checksum::default().finish(1, 2, &other), whole);
     }
 }

@@ -30,6 +30,7 @@ mod compaction;
 mod counts;
 mod dictionary;
 mod eviction;
+mod fetch;
 mod geometry;
 mod ghost;
 mod heap;
@@ -64,8 +65,9 @@ use superblock::Superblock;
 pub use counts::{Cause, Counts};
 pub use dictionary::DictionaryHold;
 pub use eviction::Eviction;
+pub use fetch::{Fetch, Invalidation, Seen, Unmet};
 pub use geometry::{DICTIONARIES_MAX, DICTIONARY_BYTES_MAX};
-pub use item::{AT_ONCE, HEADER_BYTES, NEVER};
+pub use item::{AT_ONCE, HEADER_BYTES, Marks, NEVER};
 pub use item_ref::ItemRef;
 pub use packing::{DictionaryNumber, Packing};
 pub use put::{Condition, Outcome, Put, Refusal};
@@ -257,16 +259,7 @@ impl Store {
 
     /// Removes an item; says whether there was one to return.
     pub fn delete(&self, key: &[u8], now_seconds: u32) -> bool {
-        self.settle(now_seconds);
-        let hash = self.hash(key);
-        let mut shard = self.lock(hash);
-        match self.find_valid(&shard, hash, key, now_seconds) {
-            Ok(item) => {
-                shard.remove(self, hash, &item, Cause::Deleted);
-                true
-            }
-            Err(_) => false,
-        }
+        self.delete_if(key, None, now_seconds).is_ok()
     }
 
     /// Makes every item written so far invalid, at `at_seconds` or, without, now. A later flush

@@ -4,13 +4,13 @@
 //! is room and nobody is reading; else at the end of a chain, written by `upload` under no lock and
 //! published after the condition was looked at again.
 //!
-//! Invariant: what `append`, `incr` and the like keep of an item (expiry `None`) is taken from the item
-//! that is replaced, under the same lock.
+//! Invariant: what a put keeps of an item (`append` and `incr` the expiry, a stale value also who was
+//! told to make it anew) is taken from the item that is replaced, under the same lock.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::counts::Cause;
-use super::item::{self, Checksum, Header, Identity, Life, NEVER};
+use super::item::{self, Checksum, Header, Identity, Life, Marks, NEVER};
 use super::packing::Packing;
 use super::returns::Departure;
 use super::segment::{Chain, Lane};
@@ -27,6 +27,16 @@ pub enum Condition {
     Present,
     /// Only where the item has this CAS unique.
     Unique(u64),
+    /// The same, or where the item has a higher one: the value is stale then, and keeps the item's
+    /// expiry.
+    UniqueOrStale(u64),
+    /// Only where the item is still what was found.
+    Unchanged {
+        /// The found item's write sequence.
+        sequence: u64,
+        /// And its CAS unique, which may change without being written anew.
+        cas_unique: u64,
+    },
 }
 
 /// A value to store.
@@ -44,6 +54,10 @@ pub struct Put<'a> {
     pub expiry: Option<u32>,
     /// When to store.
     pub condition: Condition,
+    /// The CAS unique it is to have; `None` for one that no item has had.
+    pub cas_unique: Option<u64>,
+    /// What is noted of it from the start.
+    pub marks: Marks,
 }
 
 /// What became of a put.
@@ -96,9 +110,11 @@ impl Store {
         }
         let mut shard = self.lock(write.hash);
         let present = self.present(&mut shard, write);
-        if let Err(outcome) = write.meets_condition(present.as_ref()) {
-            return Ok(Placement::Done(outcome));
-        }
+        let terms = match write.terms(present.as_ref()) {
+            Ok(terms) => terms,
+            Err(outcome) => return Ok(Placement::Done(outcome)),
+        };
+        let lane = Lane::of(terms.expiry);
         let Some(item) = present else {
             let departure = shard.shard.ghost.take(write.hash);
             let returned = departure.is_some_and(|departure| self.comes_back(write, &departure));
@@ -110,17 +126,13 @@ impl Store {
             } else {
                 Chain::Probation
             };
-            return Ok(Placement::Append(
-                chain,
-                Lane::of(write.expiry.unwrap_or(NEVER)),
-            ));
+            return Ok(Placement::Append(chain, lane));
         };
         if self.may_overwrite(&item, write) {
-            return Ok(Placement::Done(self.overwrite(&item, write, value)));
+            let outcome = self.overwrite(&item, write, terms, value);
+            return Ok(Placement::Done(outcome));
         }
-        let chain = self.chain_of(&item);
-        let lane = Lane::of(write.expiry.unwrap_or_else(|| item.expiry()));
-        Ok(Placement::Append(chain, lane))
+        Ok(Placement::Append(self.chain_of(&item), lane))
     }
 
     /// Learns from a key that comes back, and says whether it goes to main.
@@ -166,13 +178,18 @@ impl Store {
             && !self.is_evacuating(segment)
     }
 
-    fn overwrite(&self, item: &Header<'_>, write: &Write<'_>, value: &[&[u8]]) -> Outcome {
+    fn overwrite(
+        &self,
+        item: &Header<'_>,
+        write: &Write<'_>,
+        terms: Terms,
+        value: &[&[u8]],
+    ) -> Outcome {
         let identity = write.identity(self.next_sequence());
         let mut checksum = Checksum::default();
         checksum.update(write.key);
         value.iter().for_each(|piece| checksum.update(piece));
         let checksum = checksum.finish(write.key.len(), write.value_bytes, &identity);
-        let expiry = write.expiry.unwrap_or_else(|| item.expiry());
         self.dictionaries.acquire(identity.packing);
         self.dictionaries.release(item.packing());
         item.set_life(Life::Writing);
@@ -182,15 +199,16 @@ impl Store {
             self.heap.write(position, piece);
             position += piece.len() as u64;
         }
-        item.identify(identity, expiry, write.now_seconds, checksum);
-        item.unmark();
+        item.identify(identity, terms.expiry, write.now_seconds, checksum);
+        item.set_marks(terms.marks);
         item.set_life(Life::Live);
-        self.state_of(item).renew(expiry, identity.sequence);
+        self.state_of(item).renew(terms.expiry, identity.sequence);
         self.counters.stored.fetch_add(1, Relaxed);
         self.counters.overwritten.fetch_add(1, Relaxed);
         Outcome::Stored(identity.cas_unique)
     }
 }
+
 /// Where a put goes.
 enum Placement {
     /// Into a chain's open segment.
@@ -207,8 +225,17 @@ pub(super) struct Write<'a> {
     pub(super) client_flags: u32,
     pub(super) expiry: Option<u32>,
     pub(super) condition: Condition,
+    pub(super) cas_unique: Option<u64>,
+    pub(super) marks: Marks,
     pub(super) packing: Packing,
     pub(super) now_seconds: u32,
+}
+
+/// What a write that may store is stored with.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) expiry: u32,
+    pub(super) marks: Marks,
 }
 
 impl<'a> Write<'a> {
@@ -226,6 +253,8 @@ impl<'a> Write<'a> {
             client_flags: put.client_flags,
             expiry: put.expiry,
             condition: put.condition,
+            cas_unique: put.cas_unique,
+            marks: put.marks,
             packing: put.packing,
             now_seconds,
         }
@@ -234,21 +263,53 @@ impl<'a> Write<'a> {
     pub(super) fn identity(&self, sequence: u64) -> Identity {
         Identity {
             client_flags: self.client_flags,
-            cas_unique: sequence,
+            cas_unique: self.cas_unique.unwrap_or(sequence),
             sequence,
             packing: self.packing,
         }
     }
 
-    pub(super) fn meets_condition(&self, present: Option<&Header<'_>>) -> Result<(), Outcome> {
-        match (self.condition, present) {
-            (Condition::Always, _) | (Condition::Absent, None) | (Condition::Present, Some(_)) => {
-                Ok(())
+    /// Whether the condition holds, and what it is stored with then.
+    pub(super) fn terms(&self, present: Option<&Header<'_>>) -> Result<Terms, Outcome> {
+        let Some(item) = present else {
+            return match self.condition {
+                Condition::Always | Condition::Absent => Ok(Terms {
+                    expiry: self.expiry.unwrap_or(NEVER),
+                    marks: self.marks,
+                }),
+                Condition::Present => Err(Outcome::NotStored),
+                Condition::Unique(_)
+                | Condition::UniqueOrStale(_)
+                | Condition::Unchanged { .. } => Err(Outcome::NotFound),
+            };
+        };
+        let fresh = Terms {
+            expiry: self.expiry.unwrap_or_else(|| item.expiry()),
+            marks: self.marks,
+        };
+        match self.condition {
+            Condition::Always | Condition::Present => Ok(fresh),
+            Condition::Absent => Err(Outcome::NotStored),
+            Condition::Unique(unique) | Condition::UniqueOrStale(unique)
+                if item.cas_unique() == unique =>
+            {
+                Ok(fresh)
             }
-            (Condition::Absent, Some(_)) | (Condition::Present, None) => Err(Outcome::NotStored),
-            (Condition::Unique(_), None) => Err(Outcome::NotFound),
-            (Condition::Unique(unique), Some(item)) if item.cas_unique() == unique => Ok(()),
-            (Condition::Unique(_), Some(_)) => Err(Outcome::Exists),
+            Condition::UniqueOrStale(unique) if item.cas_unique() > unique => Ok(Terms {
+                expiry: item.expiry(),
+                marks: Marks {
+                    stale: true,
+                    token_sent: item.marks().token_sent,
+                    ..self.marks
+                },
+            }),
+            Condition::Unchanged {
+                sequence,
+                cas_unique,
+            } if (item.sequence(), item.cas_unique()) == (sequence, cas_unique) => Ok(fresh),
+            Condition::Unique(_) | Condition::UniqueOrStale(_) | Condition::Unchanged { .. } => {
+                Err(Outcome::Exists)
+            }
         }
     }
 }

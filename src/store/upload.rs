@@ -11,7 +11,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
-use super::item::{Checksum, Header, Life, footprint};
+use super::item::{Checksum, Header, Life, Marks, footprint};
 use super::packing::Packing;
 use super::put::{Outcome, Put, Refusal, Write};
 use super::segment::{Chain, Kind, Lane, Segments};
@@ -54,6 +54,8 @@ impl Store {
             client_flags: 0,
             expiry: Some(0),
             condition: super::Condition::Always,
+            cas_unique: None,
+            marks: Marks::default(),
         };
         let write = Write::new(self, &put, value_bytes, now_seconds);
         let segments = self
@@ -179,11 +181,10 @@ impl Upload<'_> {
         let store = self.store;
         let mut shard = store.lock(write.hash);
         let present = store.present(&mut shard, write);
-        if let Err(outcome) = write.meets_condition(present.as_ref()) {
-            return outcome;
-        }
-        let old_expiry = present.map_or(super::NEVER, |item| item.expiry());
-        let expiry = write.expiry.unwrap_or(old_expiry);
+        let terms = match write.terms(present.as_ref()) {
+            Ok(terms) => terms,
+            Err(outcome) => return outcome,
+        };
         if let Some(old) = present {
             shard.remove(store, write.hash, &old, Cause::Replaced);
         }
@@ -191,12 +192,15 @@ impl Upload<'_> {
         let item = Header::at(&store.heap, self.position);
         let checksum = std::mem::take(&mut self.checksum);
         let checksum = checksum.finish(self.key_bytes, self.value_bytes, &identity);
-        item.identify(identity, expiry, write.now_seconds, checksum);
+        item.identify(identity, terms.expiry, write.now_seconds, checksum);
+        item.set_marks(terms.marks);
         item.set_life(Life::Live);
         store.dictionaries.acquire(identity.packing);
         shard.shard.insert(write.hash, self.position);
         let bytes = store.segments().item_bytes(&item);
-        store.state_of(&item).add(bytes, expiry, identity.sequence);
+        store
+            .state_of(&item)
+            .add(bytes, terms.expiry, identity.sequence);
         store.counters.stored.fetch_add(1, Relaxed);
         self.published = true;
         Outcome::Stored(identity.cas_unique)

@@ -1,6 +1,6 @@
 //! Golden transcripts: their file format, their parsed form and the matcher of replies.
 //!
-//! Nothing here reads a clock, and only [`read_classic`] reads files. A runner feeds the sends to a server (over a socket, or to the protocol code
+//! Nothing here reads a clock, and only [`read_all`] reads files. A runner feeds the sends to a server (over a socket, or to the protocol code
 //! in process, cut anywhere) and asks [`Pattern::matches`] about the bytes that came back.
 //!
 //! A file is a header and blocks, each opened by `== name of the behaviour protected`:
@@ -23,6 +23,9 @@
 //! wait 2                    lets two seconds pass; `wait 0` only ends a write
 //! open                      at the end: leaves out the sentinel, as a request is unfinished
 //! ```
+//!
+//! `{30s}` expects 30 seconds: exactly, where the test turns the clock, and else one more or less, since the clock may
+//! tick in between.
 //!
 //! Texts know the escapes `\r \n \0 \t \\ \{ \xNN`, the repetition `{a*1000}` (of any text), and `{u}`, which recalls a
 //! capture. Write a trailing space only in the exact forms, where an editor cannot strip it.
@@ -113,6 +116,15 @@ pub struct Pattern {
     skips_lines: bool,
 }
 
+/// Whether seconds pass by themselves while a script runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// They do.
+    Runs,
+    /// Only `wait` lets them.
+    Stands,
+}
+
 /// The matcher's verdict on the bytes received so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Match {
@@ -124,14 +136,19 @@ pub enum Match {
     Mismatch(String),
 }
 
-/// The transcripts of the classic text protocol, each with its file's name. Panics where one cannot be read.
-pub fn read_classic() -> Vec<(String, Script)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/classic");
-    let entries = fs::read_dir(folder).expect("the scripts are part of the repository");
+/// The transcripts of the classic text protocol and of the meta commands, each with its folder's and
+/// file's name. Panics where one cannot be read.
+pub fn read_all() -> Vec<(String, Script)> {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let entries = |folder: &str| {
+        fs::read_dir(scripts.join(folder)).expect("the scripts are part of the repository")
+    };
+    let entries = entries("classic").chain(entries("meta"));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let parse = |path: PathBuf| {
-        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        let file = path.strip_prefix(&scripts).unwrap();
+        let file = file.to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap();
         match Script::parse(&text) {
             Ok(script) => (file, script),
@@ -263,11 +280,11 @@ impl Template {
 
 impl Pattern {
     /// Compares `received` with what is expected, and on a complete match remembers what was captured.
-    pub fn matches(&self, received: &[u8], captures: &mut Captures) -> Match {
+    pub fn matches(&self, received: &[u8], captures: &mut Captures, clock: Clock) -> Match {
         let mut start = 0;
         loop {
             let mut found = captures.clone();
-            match self.match_once(&received[start..], &mut found) {
+            match self.match_once(&received[start..], &mut found, clock) {
                 Match::Complete { consumed } => {
                     *captures = found;
                     return Match::Complete {
@@ -291,17 +308,18 @@ impl Pattern {
         for part in &self.parts {
             match part {
                 Part::Number(name) => write!(text, "{{{name}:u64}}").expect("a String takes all"),
+                Part::Seconds(count) => write!(text, "{{{count}s}}").expect("a String takes all"),
                 literal => text.push_str(&escape(literal.literal(captures))),
             }
         }
         text
     }
 
-    fn match_once(&self, received: &[u8], captures: &mut Captures) -> Match {
+    fn match_once(&self, received: &[u8], captures: &mut Captures, clock: Clock) -> Match {
         let mut rest = received;
         for part in &self.parts {
             let wanted = match part {
-                Part::Number(name) => {
+                Part::Number(_) | Part::Seconds(_) => {
                     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
                     if digits == rest.len() {
                         return Match::Incomplete;
@@ -309,8 +327,11 @@ impl Pattern {
                     if digits == 0 {
                         return self.mismatch(received, captures);
                     }
-                    captures.insert(name.clone(), rest[..digits].to_vec());
-                    rest = &rest[digits..];
+                    let (number, behind) = rest.split_at(digits);
+                    if !part.takes(number, captures, clock) {
+                        return self.mismatch(received, captures);
+                    }
+                    rest = behind;
                     continue;
                 }
                 literal => literal.literal(captures),
@@ -392,11 +413,29 @@ enum Part {
     Bytes(Vec<u8>),
     /// `{name:u64}`: one or more digits.
     Number(String),
+    /// `{30s}`: a number of seconds.
+    Seconds(u64),
     /// `{name}`: what was captured under the name.
     Recall(String),
 }
 
 impl Part {
+    /// Whether a number is one that this part expects; one to capture is captured.
+    fn takes(&self, number: &[u8], captures: &mut Captures, clock: Clock) -> bool {
+        match self {
+            Part::Seconds(count) => {
+                let number = String::from_utf8_lossy(number).parse::<u64>();
+                let ticks = u64::from(clock == Clock::Runs);
+                number.is_ok_and(|number| number.abs_diff(*count) <= ticks)
+            }
+            Part::Number(name) => {
+                captures.insert(name.clone(), number.to_vec());
+                true
+            }
+            Part::Bytes(_) | Part::Recall(_) => false,
+        }
+    }
+
     /// The bytes this part stands for. Panics on a number to capture, and on a name nothing was captured under.
     fn literal<'a>(&'a self, captures: &'a Captures) -> &'a [u8] {
         match self {
@@ -404,6 +443,7 @@ impl Part {
             Part::Recall(name) => captures
                 .get(name)
                 .unwrap_or_else(|| panic!("the script recalls {{{name}}} before capturing it")),
+            Part::Seconds(count) => panic!("the script cannot send the pattern {{{count}s}}"),
             Part::Number(name) => panic!("the script cannot send the pattern {{{name}:u64}}"),
         }
     }
@@ -488,7 +528,10 @@ fn parse_braces(inner: &str) -> Result<Part, String> {
     match inner.split_once(':') {
         Some((name, "u64")) => Ok(Part::Number(name.to_string())),
         Some((_, kind)) => Err(format!("cannot capture a {kind}")),
-        None => Ok(Part::Recall(inner.to_string())),
+        None => match inner.strip_suffix('s').map(str::parse) {
+            Some(Ok(count)) => Ok(Part::Seconds(count)),
+            _ => Ok(Part::Recall(inner.to_string())),
+        },
     }
 }
 

@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tokencached::store::{
-    AT_ONCE, Condition, DICTIONARIES_MAX, DICTIONARY_BYTES_MAX, DictionaryNumber, NEVER, Options,
-    Outcome, Packing, Put, Refusal, Store,
+    AT_ONCE, Condition, DICTIONARIES_MAX, DICTIONARY_BYTES_MAX, DictionaryNumber, Marks, NEVER,
+    Options, Outcome, Packing, Put, Refusal, Store,
 };
 
 /// A small store.
@@ -236,6 +236,8 @@ impl Run {
             client_flags,
             expiry: Some(expiry),
             condition,
+            cas_unique: None,
+            marks: Marks::default(),
         };
         match self.store.put(&put, self.now) {
             Ok(Outcome::Stored(unique)) => {
@@ -280,6 +282,8 @@ impl Run {
             client_flags: 9,
             expiry: Some(NEVER),
             condition: Condition::Always,
+            cas_unique: None,
+            marks: Marks::default(),
         };
         let Outcome::Stored(unique) = upload.finish(&put, self.now) else {
             panic!("an unconditional upload is stored");

@@ -6,7 +6,9 @@
 use std::io;
 
 use super::{Entry, KEY_BYTES, Policy, Seconds};
-use crate::store::{Condition, Eviction, MEMORY_LIMIT_BYTES_MIN, Options, Packing, Put, Store};
+use crate::store::{
+    Condition, Eviction, MEMORY_LIMIT_BYTES_MIN, Marks, Options, Packing, Put, Store,
+};
 use crate::tool::random::{mix, write_hex};
 use crate::tool::trace::TokenId;
 
@@ -55,6 +57,8 @@ impl Policy for Tokencached {
             client_flags: 0,
             expiry: Some(entry.expiry),
             condition: Condition::Always,
+            cas_unique: None,
+            marks: Marks::default(),
         };
         // A store that finds no room for a value does not have it: that is what is counted.
         let _ = self.store.put(&put, now);

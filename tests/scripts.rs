@@ -1,4 +1,4 @@
-//! Runs the transcripts of the classic text protocol (`scripts/classic`) over a socket: against tokencached, and against
+//! Runs the transcripts of the text protocols (`scripts/`) over a socket: against tokencached, and against
 //! memcached as oracle where one is installed (`MEMCACHED`, or `memcached` in `PATH`).
 //!
 //! Every script gets a server of its own, started with the flags its header names. All blocks run, and all that failed
@@ -20,7 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use script::{Action, Block, Captures, Match, Pattern, Step, Target, escape};
+use script::{Action, Block, Captures, Clock, Match, Pattern, Step, Target, escape};
 
 /// How long a reply may take before the block counts as failed.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 const START_ATTEMPTS: usize = 5;
 
 #[test]
-fn tokencached_follows_the_classic_transcripts() {
+fn tokencached_follows_the_transcripts() {
     let program = Program {
         path: PathBuf::from(env!("CARGO_BIN_EXE_tokencached")),
         own_args: &["--http", "off"],
@@ -39,7 +39,7 @@ fn tokencached_follows_the_classic_transcripts() {
 }
 
 #[test]
-fn memcached_confirms_the_classic_transcripts() {
+fn memcached_confirms_the_transcripts() {
     let Some(path) = oracle::find_memcached() else {
         println!("no memcached is installed: the oracle was left out");
         return;
@@ -55,7 +55,7 @@ fn memcached_confirms_the_classic_transcripts() {
 fn run_all(program: &Program, target: Option<Target>) {
     let mut failures = Vec::new();
     let mut blocks_run = 0;
-    for (file, script) in script::read_classic() {
+    for (file, script) in script::read_all() {
         let server = match Server::start(program, &script.args) {
             Ok(server) => server,
             Err(error) => {
@@ -140,7 +140,7 @@ impl Session {
 
     fn expect(&mut self, pattern: &Pattern) -> Result<(), String> {
         loop {
-            match pattern.matches(&self.received, &mut self.captures) {
+            match pattern.matches(&self.received, &mut self.captures, Clock::Runs) {
                 Match::Complete { consumed } => {
                     self.received.drain(..consumed);
                     return Ok(());

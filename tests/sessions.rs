@@ -1,4 +1,4 @@
-//! Runs the transcripts of the classic text protocol (`scripts/classic`) in process, through `server::session`: whole,
+//! Runs the transcripts of the text protocols (`scripts/`) in process, through `server::session`: whole,
 //! cut in two at every byte, and byte by byte. The same bytes in other pieces must give the same replies.
 //!
 //! Every run has an engine of its own, made from the flags that the script's header names, and a clock of its own, which
@@ -25,13 +25,13 @@ use tokencached::store::Store;
 const CUT_EVERYWHERE_BYTES_MAX: usize = 4 << 10;
 
 #[test]
-fn the_classic_transcripts_hold_whole() {
+fn the_transcripts_hold_whole() {
     let (failures, blocks) = run_all(|config, block| run(config, block, Pieces::Whole).map(drop));
     report(&failures, blocks);
 }
 
 #[test]
-fn the_classic_transcripts_hold_cut_at_every_byte() {
+fn the_transcripts_hold_cut_at_every_byte() {
     let (failures, blocks) = run_all(|config, block| {
         let whole = run(config, block, Pieces::Whole)?;
         for position in cuts(&whole) {
@@ -45,7 +45,7 @@ fn the_classic_transcripts_hold_cut_at_every_byte() {
 }
 
 #[test]
-fn the_classic_transcripts_hold_byte_by_byte() {
+fn the_transcripts_hold_byte_by_byte() {
     let (failures, blocks) = run_all(|config, block| {
         let whole = run(config, block, Pieces::Whole)?;
         same_replies(&whole, &run(config, block, Pieces::Single)?)
@@ -56,7 +56,7 @@ fn the_classic_transcripts_hold_byte_by_byte() {
 fn run_all(check: impl Fn(&Config, &Block) -> Result<(), String>) -> (Vec<String>, usize) {
     let mut failures = Vec::new();
     let mut blocks = 0;
-    for (file, script) in script::read_classic() {
+    for (file, script) in script::read_all() {
         let config = configure(&script);
         let blocks_of_ours = |block: &&Block| block.skip_reason(Target::Tokencached).is_none();
         for block in script.blocks.iter().filter(blocks_of_ours) {
@@ -172,7 +172,7 @@ impl<'e, C: Fn() -> Conversation<'e>> Client<'e, C> {
             Action::Send(_) => Ok(()),
             Action::Expect(pattern) => {
                 let received = &self.conversation.replies[self.consumed..];
-                match pattern.matches(received, &mut self.captures) {
+                match pattern.matches(received, &mut self.captures, script::Clock::Stands) {
                     Match::Complete { consumed } => {
                         self.consumed += consumed;
                         Ok(())
