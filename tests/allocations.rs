@@ -124,6 +124,32 @@ fn requests_served_from_memory_allocate_nothing() {
     );
     assert_eq!(count(b"get tokens/3\r\n", b"END\r\n"), 0, "a miss");
 
+    let meta = [
+        b"VA 8192 ktokens/1 s8192 f0 t300 O7\r\n",
+        &token[..],
+        b"\r\n",
+    ]
+    .concat();
+    for request in [
+        &b"mg tokens/1 v k s f t O7\r\n"[..],
+        b"mg dG9rZW5zLzE= b v k s f t O7\r\n",
+        b"mg tokens/1 v k s f t T300 O7\r\n",
+        b"mg tokens/1 v k s f t R30 N30 O7\r\n",
+    ] {
+        assert_eq!(count(request, &meta), 0, "a hit by meta");
+    }
+    assert_eq!(
+        count(b"mg tokens/3 v k\r\n", b"EN ktokens/3\r\n"),
+        0,
+        "a miss by meta"
+    );
+    let meta = [b"ms tokens/1 8192 T300 k\r\n", &token[..], b"\r\n"].concat();
+    assert_eq!(
+        count(&meta, b"HD ktokens/1\r\n"),
+        0,
+        "a set by meta, in place"
+    );
+
     let two = [hit("tokens/1", &token), hit("tokens/2", &token[..5_000])].concat();
     let two = [two, b"END\r\n".to_vec()].concat();
     assert_eq!(

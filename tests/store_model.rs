@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16};
 use proptest::prelude::*;
 use store_run::{Kind, Run, START, Step, Ttl, options};
 use tokencached::store::{
-    Cause, Condition, DictionaryNumber, Eviction, Marks, NEVER, Options, Outcome, Packing, Put,
-    Refusal, Store,
+    Cause, Condition, DictionaryNumber, Eviction, Fetch, Invalidation, Marks, NEVER, Options,
+    Outcome, Packing, Put, Refusal, Store,
 };
 
 fn ttl() -> impl Strategy<Value = Ttl> {
@@ -430,6 +430,54 @@ fn a_damaged_item_is_dropped_when_the_heap_is_taken_over() {
     let (taken, recovered) = Store::open(file.into(), &options(true), START).unwrap();
     assert_eq!((recovered.items, recovered.damaged), (1, 1));
     assert!(taken.get(b"damaged", START).is_err() && taken.get(b"sound", START).is_ok());
+}
+
+#[test]
+fn a_stale_item_is_still_stale_when_the_heap_is_taken_over() {
+    let store = Store::new(&options(true)).unwrap();
+    put(&store, "stale", b"value", NEVER, START).unwrap();
+    let invalidation = Invalidation {
+        expiry: Some(START + 50),
+        cas_unique: Some(u64::MAX),
+        ..Invalidation::default()
+    };
+    store.invalidate(b"stale", &invalidation, START).unwrap();
+    let file = store.file().try_clone_to_owned().unwrap();
+    let (taken, recovered) = Store::open(file, &options(true), START).unwrap();
+    assert_eq!((recovered.items, recovered.damaged), (1, 0));
+    let fetch = |now| taken.fetch(b"stale", &Fetch::default(), now);
+    let (item, seen) = fetch(START + 1).unwrap();
+    assert_eq!(item.cas_unique(), u64::MAX);
+    assert!(seen.won && seen.marks.stale && !seen.marks.token_sent && !seen.marks.fetched);
+    let (_, seen) = fetch(START + 2).unwrap();
+    assert!(!seen.won && seen.marks.stale && seen.marks.token_sent && seen.marks.fetched);
+    assert_eq!((seen.expiry, seen.accessed_at), (START + 50, START + 1));
+    assert!(fetch(START + 50).is_err());
+}
+
+#[test]
+fn of_threads_that_find_an_item_to_be_made_anew_one_is_told() {
+    let store = Store::new(&options(true)).unwrap();
+    put(&store, "key", b"value", START + 10, START).unwrap();
+    let fetch = Fetch {
+        recache_before: Some(START + 20),
+        ..Fetch::default()
+    };
+    for _ in 0..200 {
+        store
+            .invalidate(b"key", &Invalidation::default(), START)
+            .unwrap();
+        let won = std::thread::scope(|scope| {
+            let look = || store.fetch(b"key", &fetch, START).unwrap().1;
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(look)).collect();
+            let seen = threads.into_iter().map(|thread| thread.join().unwrap());
+            // Whoever is not told sees that another was.
+            seen.inspect(|seen| assert!(seen.won != seen.marks.token_sent))
+                .filter(|seen| seen.won)
+                .count()
+        });
+        assert_eq!(won, 1);
+    }
 }
 
 /// A packed value of 300 bytes, if its dictionary can still be held.

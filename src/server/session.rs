@@ -424,6 +424,22 @@ mod tests {
     }
 
     #[test]
+    fn a_large_value_by_meta_is_answered_as_its_line_asks() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        assert_eq!(peer.ask(b"ms a2V5 500000 b F7 k O1 E9 c s\r\n"), "");
+        assert_eq!(peer.ask(&[b'x'; 500_000]), "");
+        assert_eq!(peer.ask(b"\r\n"), "HD ka2V5 b O1 c9 s500000\r\n");
+        assert_eq!(peer.ask(b"mg key k s f\r\n"), "HD ka2V5 b s500000 f7\r\n");
+        assert_eq!(peer.ask(b"ms key 500000 q C8\r\n"), "");
+        assert_eq!(peer.ask(&[b'x'; 500_000]), "");
+        assert_eq!(peer.ask(b"\r\n"), "EX\r\n");
+        assert_eq!(peer.ask(b"ms key 500000 q k\r\n"), "");
+        assert_eq!(peer.ask(&[b'x'; 500_000]), "");
+        assert_eq!(peer.ask(b"xx"), "CLIENT_ERROR bad data chunk\r\n");
+    }
+
+    #[test]
     fn a_large_value_without_its_line_end_is_refused_and_the_stream_stays_in_step() {
         let engine = engine();
         let mut peer = Peer::new(&engine);
