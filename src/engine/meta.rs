@@ -20,6 +20,7 @@ use crate::store::{
 
 impl Engine {
     /// `mg`
+    #[inline(never)]
     pub(super) fn fetch<'e, 'b>(
         &'e self,
         key: Key<'b>,
@@ -103,6 +104,7 @@ impl Engine {
     }
 
     /// `md`
+    #[inline(never)]
     pub(super) fn meta_delete<'e, 'b>(
         &'e self,
         key: Key<'b>,
@@ -183,6 +185,7 @@ impl Engine {
     }
 
     /// `me`
+    #[inline(never)]
     pub(super) fn inspect<'e, 'b>(
         &'e self,
         key: Key<'b>,

@@ -125,6 +125,8 @@ impl Engine {
     }
 
     /// Carries a command out. Never blocks beyond a short lock; a hit allocates nothing.
+    // What is not a plain `get` is kept out of line, so that this is small enough to go into its caller.
+    #[inline]
     pub fn execute<'e, 'b>(
         &'e self,
         command: &Command<'b>,

@@ -157,6 +157,7 @@ impl Engine {
         }
     }
 
+    #[inline(never)]
     pub(super) fn store<'e>(
         &'e self,
         store: &command::Store<'_>,
@@ -332,6 +333,7 @@ impl Engine {
     }
 
     /// `incr`, `decr` and `ma`
+    #[inline(never)]
     pub(super) fn arithmetic<'e, 'b>(
         &'e self,
         key: Key<'b>,

@@ -154,12 +154,13 @@ impl<'e> Session<'e> {
 
     fn decode(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> Next {
         let room = KeyRoom::default();
-        match self.codec.decode(input, &room) {
-            Decoded::Request(request) => self.execute(&request, turn),
+        // Looked at where it lies: a request is larger than what is read of most.
+        match &self.codec.decode(input, &room) {
+            Decoded::Request(request) => self.execute(request, turn),
             Decoded::NeedMore => Next::Stop(Step::Read { wanted: 0 }),
-            Decoded::NeedBody(upload) => self.begin(&upload, turn),
-            Decoded::BadBody(upload) => self.reject(&upload, turn),
-            Decoded::Bad(bad) => self.recover(bad, turn),
+            Decoded::NeedBody(upload) => self.begin(upload, turn),
+            Decoded::BadBody(upload) => self.reject(upload, turn),
+            Decoded::Bad(bad) => self.recover(*bad, turn),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The meta commands: `mg`, `ms`, `md`, `ma`, `me` and `mn`.
 //!
-//! `classic` finds the line and hands it on by its name; [`decode`] makes a command of it, [`encode`]
+//! `classic` finds the line and hands it on by its name; [`decode`] makes a command of it, [`encode()`]
 //! writes the answer. A line is a key (behind it, for `ms`, the length of its data block) and flags of
 //! one letter, some with a token: `flags` reads them for all commands alike, as memcached does, so that
 //! a flag which means nothing to a command is passed over by it. `key` undoes base64.
