@@ -380,7 +380,7 @@ impl Engine {
                 Direction::Up => value.wrapping_add(delta),
                 Direction::Down => value.saturating_sub(delta),
             };
-            match self.put_number(key, value, (old, &seen), terms, now) {
+            match self.put_number(key, value, (old, &seen), terms, counters, now) {
                 Ok(Outcome::Stored(unique)) => {
                     hits.add(1);
                     let number = self.number(value, unique, seen.expiry, terms, now);
@@ -399,6 +399,7 @@ impl Engine {
         value: u64,
         (old, seen): (Found<'_>, &Seen),
         terms: Option<&Terms>,
+        counters: &Counters,
         now: Now,
     ) -> Result<Outcome, Refusal> {
         // As in memcached, the value keeps its length: spaces take the place of lost digits.
@@ -420,7 +421,7 @@ impl Engine {
             marks,
             ..put
         };
-        self.store.put(&put, now.seconds)
+        self.put(&put, counters, now)
     }
 
     /// Makes the number that `ma` did not find; `None` if it is there now.
