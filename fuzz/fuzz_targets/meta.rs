@@ -77,7 +77,7 @@ fn read_flags(flags: &[&[u8]]) {
         let (letter, token) = flag.split_first().expect("words are apart by one space");
         match letter {
             b's' | b'f' | b'h' | b'l' | b'c' => _ = number(token),
-            b't' => assert!(*token == b"-1" || number(token) < usize::MAX),
+            b't' => assert!(token == b"-1" || number(token) < usize::MAX),
             b'k' | b'O' => {}
             b'b' | b'W' | b'X' | b'Z' => assert!(token.is_empty()),
             _ => panic!("no flag is answered so: {}", flag.escape_ascii()),
