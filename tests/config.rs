@@ -467,19 +467,30 @@ fn command_lines_that_are_refused() {
         ),
         (
             "-S",
-            "enable_sasl (command line -S): not supported yet; leave it out",
+            "enable_sasl (command line -S): there are no users; name a file of user:password lines \
+             with -Y FILE",
         ),
         (
-            "-Y /f",
-            "auth_file (command line -Y): not supported yet; leave it out",
+            "-Y /f -B binary",
+            "auth_file = \"/f\" (command line -Y): without SASL only the text protocol can ask who a \
+             client is; add -S, or leave -B and proto[...] out",
+        ),
+        (
+            "-Y /f -l proto[negotiating]:::1",
+            "auth_file = \"/f\" (command line -Y): without SASL only the text protocol can ask who a \
+             client is; add -S, or leave -B and proto[...] out",
+        ),
+        (
+            "-S -Y /f -B ascii",
+            "protocol = \"ascii\" (command line -B): SASL needs the binary protocol; give auto or binary",
         ),
         (
             "--enable-ssl",
             "enable_ssl (command line --enable-ssl): not supported yet; leave it out",
         ),
         (
-            "-B binary",
-            "protocol = \"binary\" (command line -B): not supported yet; give ascii or auto",
+            "-B gopher",
+            "protocol = \"gopher\" (command line -B): not a protocol; give ascii, binary or auto",
         ),
         (
             "-o ssl_key=/k",
@@ -552,7 +563,8 @@ fn files_that_are_refused() {
         ),
         (
             "-m 64\n-S",
-            "enable_sasl (conf line 2): not supported yet; leave it out",
+            "enable_sasl (conf line 2): there are no users; name a file of user:password lines \
+             with -Y FILE",
         ),
         (
             "--lisen ::1",
@@ -598,7 +610,8 @@ fn files_that_are_refused() {
         ),
         (
             "enable_sasl = true",
-            "enable_sasl (toml: enable_sasl): not supported yet; leave it out",
+            "enable_sasl (toml: enable_sasl): there are no users; name a file of user:password lines \
+             with -Y FILE",
         ),
         (
             "threads = 1\n= 3",

@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! - *no surprise*: a prefix that would change how the bytes are understood
-//!   (`proto[binary]`, TLS) is refused until it is served.
+//!   (TLS) is refused until it is served.
 //! - *IPv6 may be missing*: where a name stands for addresses of both families,
 //!   as `localhost` does, the IPv6 ones are not required, so that a machine
 //!   without IPv6 starts. An address that was written as numbers is required.
@@ -17,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::machine::Machine;
 use super::units::{self, Problem};
+use crate::protocol::codec::Protocol;
 use crate::server::Listen;
 
 /// One address as it was written: a host and perhaps a port of its own.
@@ -28,6 +29,8 @@ pub(super) struct Place {
     pub(super) port: Option<u16>,
     /// A `tag[...]:` stood before it, which has no effect here.
     pub(super) tagged: bool,
+    /// What a `proto[...]:` before it says; without one, `-B` decides.
+    pub(super) protocol: Option<Protocol>,
 }
 
 impl Place {
@@ -37,6 +40,7 @@ impl Place {
             host: host.to_owned(),
             port: None,
             tagged: false,
+            protocol: None,
         }
     }
 }
@@ -63,7 +67,7 @@ fn no_address() -> Problem {
 
 fn parse_place(entry: &str) -> Result<Place, Problem> {
     refuse_tls(entry)?;
-    let rest = strip_protocol(entry)?;
+    let (rest, protocol) = strip_protocol(entry)?;
     let (rest, tagged) = strip_tag(rest)?;
     let (host, port) = split_port(rest)?;
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -73,6 +77,7 @@ fn parse_place(entry: &str) -> Result<Place, Problem> {
         host: host.to_owned(),
         port,
         tagged,
+        protocol,
     })
 }
 
@@ -90,21 +95,28 @@ fn refuse_tls(entry: &str) -> Result<(), Problem> {
     }
 }
 
-fn strip_protocol(entry: &str) -> Result<&str, Problem> {
+fn strip_protocol(entry: &str) -> Result<(&str, Option<Protocol>), Problem> {
     let Some((name, rest)) = bracketed(entry, "proto") else {
-        return Ok(entry);
+        return Ok((entry, None));
     };
-    match name {
-        "ascii" | "negotiating" => Ok(rest),
-        "binary" | "proxy" => Err(Problem::new(
-            format!("proto[{name}] is not supported yet"),
-            "use proto[ascii], or leave the prefix out",
-        )),
-        _ => Err(Problem::new(
-            "unknown protocol in the proto[...] prefix",
-            "use proto[ascii], or leave the prefix out",
-        )),
-    }
+    let protocol = match name {
+        "ascii" => Protocol::Text,
+        "negotiating" => Protocol::Auto,
+        "binary" => Protocol::Binary,
+        "proxy" => {
+            return Err(Problem::new(
+                "proto[proxy] is the proxy's, and there is none",
+                "use ascii, binary or negotiating, or leave the prefix out",
+            ));
+        }
+        _ => {
+            return Err(Problem::new(
+                "unknown protocol in the proto[...] prefix",
+                "use ascii, binary or negotiating, or leave the prefix out",
+            ));
+        }
+    };
+    Ok((rest, Some(protocol)))
 }
 
 fn strip_tag(entry: &str) -> Result<(&str, bool), Problem> {
@@ -162,6 +174,7 @@ fn own_port(text: &str) -> Result<u16, Problem> {
 pub(super) fn addresses(
     place: &Place,
     default_port: u16,
+    usual: Protocol,
     machine: &Machine,
 ) -> Result<Vec<Listen>, Problem> {
     let port = place.port.unwrap_or(default_port);
@@ -172,6 +185,7 @@ pub(super) fn addresses(
         .into_iter()
         .map(|addr| Listen {
             addr,
+            protocol: place.protocol.unwrap_or(usual),
             required: required(&addr),
         })
         .collect())
@@ -244,6 +258,7 @@ mod tests {
             host: host.into(),
             port,
             tagged: false,
+            protocol: None,
         }
     }
 
@@ -257,10 +272,23 @@ mod tests {
             ("::1", "::1", None),
             ("ip6-localhost", "ip6-localhost", None),
             ("*", "*", None),
-            ("proto[ascii]:localhost:1", "localhost", Some(1)),
-            ("proto[negotiating]:[::1]", "::1", None),
         ] {
             assert_eq!(parse_list(text), Ok(vec![place(host, port)]), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_names_the_protocol() {
+        for (text, protocol) in [
+            ("proto[ascii]:localhost:1", Protocol::Text),
+            ("proto[binary]:localhost:1", Protocol::Binary),
+            ("proto[negotiating]:localhost:1", Protocol::Auto),
+        ] {
+            let expected = Place {
+                protocol: Some(protocol),
+                ..place("localhost", Some(1))
+            };
+            assert_eq!(parse_list(text), Ok(vec![expected]), "{text}");
         }
     }
 
@@ -286,7 +314,10 @@ mod tests {
                 "notls:host",
                 "TLS is not supported yet, so \"notls:\" has no meaning",
             ),
-            ("proto[binary]:host", "proto[binary] is not supported yet"),
+            (
+                "proto[proxy]:host",
+                "proto[proxy] is the proxy's, and there is none",
+            ),
             (
                 "proto[gopher]:host",
                 "unknown protocol in the proto[...] prefix",

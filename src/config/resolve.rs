@@ -25,6 +25,7 @@ use super::show::{self, Facts, Shown};
 use super::sockets::{PORT_DEFAULT, Sockets, UNIX_MASK_DEFAULT};
 use super::units::{GIB, MIB, Problem, show_size};
 use super::{Config, ConfigError};
+use crate::protocol::codec::Protocol;
 
 const MEMORY_LIMIT_DEFAULT: u64 = 64 * MIB;
 const MEMORY_LIMIT_MIN: u64 = 8 * MIB;
@@ -49,8 +50,10 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
         .port
         .as_ref()
         .map_or(PORT_DEFAULT, |port| port.value.unwrap_or(0));
+    let auth = resolver.auth(&settings)?;
     let sockets = resolver.sockets(&settings, allow_remote)?;
-    let server = resolver.server(&settings, sockets, allow_remote)?;
+    resolver.check_protocols(&sockets, &auth)?;
+    let server = resolver.server(&settings, sockets, auth, allow_remote)?;
     let verbosity = resolver.number("verbose", settings.verbose.clone(), 0);
     resolver.remarks(&settings);
     let flush_allowed = !resolver.switch("disable_flush_all", &settings.disable_flush_all);
@@ -91,6 +94,8 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
 /// What is decided so far; `sockets.rs` adds the part about addresses.
 pub(super) struct Resolver<'m> {
     pub(super) machine: &'m Machine,
+    /// What an address without a prefix speaks.
+    pub(super) usual_protocol: Protocol,
     pub(super) shown: Vec<Shown>,
     notes: Vec<String>,
     pub(super) warnings: Vec<String>,
@@ -106,6 +111,7 @@ impl<'m> Resolver<'m> {
         let warnings = settings.warnings.clone();
         Resolver {
             machine,
+            usual_protocol: Protocol::Auto,
             shown: Vec::new(),
             notes,
             warnings,
@@ -232,6 +238,7 @@ impl<'m> Resolver<'m> {
         &mut self,
         settings: &Settings,
         sockets: Sockets,
+        auth: Auth,
         allow_remote: bool,
     ) -> Result<crate::server::Options, ConfigError> {
         let threads = self.threads(settings.threads.clone());
@@ -256,6 +263,9 @@ impl<'m> Resolver<'m> {
         Ok(crate::server::Options {
             listen: sockets.listen,
             unix: sockets.unix,
+            auth_file: auth.file,
+            sasl: auth.sasl,
+            binary_strict: self.switch("binary_strict", &settings.binary_strict),
             threads: usize::try_from(threads).unwrap_or(usize::MAX),
             connections_max: usize::try_from(connections).unwrap_or(usize::MAX),
             backlog: i32::try_from(backlog).unwrap_or(i32::MAX),
@@ -267,6 +277,57 @@ impl<'m> Resolver<'m> {
             lock_memory: self.switch("lock_memory", &settings.lock_memory),
             daemonize: self.switch("daemon", &settings.daemon),
         })
+    }
+
+    /// Which protocol is spoken, and by whom: without `-S` the text protocol alone can ask.
+    fn auth(&mut self, settings: &Settings) -> Result<Auth, ConfigError> {
+        let sasl = self.switch("enable_sasl", &settings.enable_sasl);
+        let file = self.path("auth_file", &settings.auth_file);
+        if let (Some(said), true, None) = (&settings.enable_sasl, sasl, &file) {
+            let problem = Problem::new(
+                "there are no users",
+                "name a file of user:password lines with -Y FILE",
+            );
+            return Err(ConfigError::refused("enable_sasl", &said.origin, &problem));
+        }
+        let text_alone = file.is_some() && !sasl;
+        let usual = if text_alone {
+            Protocol::Text
+        } else {
+            Protocol::Auto
+        };
+        let show = |protocol: &Protocol| show::protocol(*protocol).to_owned();
+        let protocol = self.pick("protocol", settings.protocol.clone(), usual, show);
+        if sasl && protocol.value == Protocol::Text {
+            let problem = Problem::new("SASL needs the binary protocol", "give auto or binary");
+            return Err(ConfigError::value(
+                "protocol",
+                "ascii",
+                &protocol.origin,
+                &problem,
+            ));
+        }
+        self.usual_protocol = protocol.value;
+        Ok(Auth { file, sasl })
+    }
+
+    /// Where users are asked for without SASL, nobody could say who they are in the binary protocol.
+    fn check_protocols(&self, sockets: &Sockets, auth: &Auth) -> Result<(), ConfigError> {
+        let listen = sockets.listen.iter().map(|listen| listen.protocol);
+        let unix = sockets.unix.iter().map(|unix| unix.protocol);
+        let is_text = listen
+            .chain(unix)
+            .all(|protocol| protocol == Protocol::Text);
+        if auth.file.is_none() || auth.sasl || is_text {
+            return Ok(());
+        }
+        let problem = Problem::new(
+            "without SASL only the text protocol can ask who a client is",
+            "add -S, or leave -B and proto[...] out",
+        );
+        let shown = self.shown.iter().find(|shown| shown.key == "auth_file");
+        let subject = shown.map_or_else(|| "auth_file".to_owned(), Shown::to_string);
+        Err(ConfigError::line(&subject, &problem))
     }
 
     fn threads(&mut self, said: Said<u64>) -> u64 {
@@ -333,7 +394,6 @@ impl<'m> Resolver<'m> {
             ));
         }
         self.number("udp_port", settings.udp_port.clone(), 0);
-        self.number("protocol", settings.protocol.clone(), "auto".to_owned());
         if let Some(dumps) = settings
             .enable_coredumps
             .as_ref()
@@ -345,6 +405,12 @@ impl<'m> Resolver<'m> {
             ));
         }
     }
+}
+
+/// Who may speak.
+struct Auth {
+    file: Option<PathBuf>,
+    sasl: bool,
 }
 
 fn check_size(

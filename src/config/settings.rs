@@ -20,6 +20,7 @@ use super::extended;
 use super::flags::{self, Does, Flag, Setting};
 use super::listen::{self, Place};
 use super::units::{self, KIB, MIB, Problem};
+use crate::protocol::codec::Protocol;
 
 /// Where a value came from, for people: `command line -m`,
 /// `/etc/memcached.conf line 12`, `/etc/tokencached.toml: memory_limit`.
@@ -92,7 +93,10 @@ pub(super) struct Settings {
     pub(super) max_reqs_per_event: Said<u64>,
     pub(super) disable_cas: Said<bool>,
     pub(super) listen_backlog: Said<u64>,
-    pub(super) protocol: Said<String>,
+    pub(super) protocol: Said<Protocol>,
+    pub(super) enable_sasl: Said<bool>,
+    pub(super) auth_file: Said<PathBuf>,
+    pub(super) binary_strict: Said<bool>,
     pub(super) max_item_size: Said<u64>,
     pub(super) disable_flush_all: Said<bool>,
     pub(super) disable_dumping: Said<bool>,
@@ -140,6 +144,9 @@ impl Settings {
             disable_cas: self.disable_cas.or(lower.disable_cas),
             listen_backlog: self.listen_backlog.or(lower.listen_backlog),
             protocol: self.protocol.or(lower.protocol),
+            enable_sasl: self.enable_sasl.or(lower.enable_sasl),
+            auth_file: self.auth_file.or(lower.auth_file),
+            binary_strict: self.binary_strict.or(lower.binary_strict),
             max_item_size: self.max_item_size.or(lower.max_item_size),
             disable_flush_all: self.disable_flush_all.or(lower.disable_flush_all),
             disable_dumping: self.disable_dumping.or(lower.disable_dumping),
@@ -219,6 +226,9 @@ impl Settings {
             Setting::DisableCas => self.disable_cas = said(switch(text)?, origin),
             Setting::ListenBacklog => self.listen_backlog = said(count(text, BACKLOG)?, origin),
             Setting::Protocol => self.protocol = said(protocol(text)?, origin),
+            Setting::EnableSasl => self.enable_sasl = said(switch(text)?, origin),
+            Setting::AuthFile => self.auth_file = said(path(text)?, origin),
+            Setting::BinaryStrict => self.binary_strict = said(switch(text)?, origin),
             Setting::MaxItemSize => self.max_item_size = said(units::size(text, 1)?, origin),
             Setting::DisableFlushAll => self.disable_flush_all = said(switch(text)?, origin),
             Setting::DisableDumping => self.disable_dumping = said(switch(text)?, origin),
@@ -327,11 +337,12 @@ fn delimiter(text: &str) -> Result<u8, Problem> {
     }
 }
 
-fn protocol(text: &str) -> Result<String, Problem> {
+fn protocol(text: &str) -> Result<Protocol, Problem> {
     match text {
-        "ascii" | "auto" => Ok(text.to_owned()),
-        "binary" => Err(Problem::new("not supported yet", "give ascii or auto")),
-        _ => Err(Problem::new("not a protocol", "give ascii or auto")),
+        "ascii" => Ok(Protocol::Text),
+        "binary" => Ok(Protocol::Binary),
+        "auto" => Ok(Protocol::Auto),
+        _ => Err(Problem::new("not a protocol", "give ascii, binary or auto")),
     }
 }
 

@@ -13,6 +13,7 @@
 //! - *three words a line*: no value is empty or has a space in it; nothing is
 //!   `NULL`, as with memcached.
 
+use crate::protocol::codec::Protocol;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -81,6 +82,8 @@ pub(super) fn stats_settings(facts: &Facts<'_>) -> Vec<(String, String)> {
         .unix
         .as_ref()
         .map(|unix| unix.path.display().to_string());
+    let auth_file = server.auth_file.as_ref();
+    let auth_file = auth_file.map(|path| path.display().to_string());
     let delimiter = char::from(facts.delimiter.unwrap_or(b':'));
     let lines = [
         ("maxbytes", store.memory_limit_bytes.to_string()),
@@ -105,9 +108,12 @@ pub(super) fn stats_settings(facts: &Facts<'_>) -> Vec<(String, String)> {
             store.eviction.lasting_idle_seconds.to_string(),
         ),
         ("tcp_backlog", server.backlog.to_string()),
-        ("binding_protocol", "ascii".into()),
-        ("auth_enabled_sasl", yes_no(false)),
-        ("auth_enabled_ascii", yes_no(false)),
+        ("binding_protocol", binding_protocol(server)),
+        ("auth_enabled_sasl", yes_no(server.sasl)),
+        (
+            "auth_enabled_ascii",
+            auth_file.unwrap_or_else(|| yes_no(false)),
+        ),
         ("item_size_max", store.item_bytes_max.to_string()),
         ("maxconns_fast", yes_no(true)),
         ("lru_crawler", yes_no(false)),
@@ -119,6 +125,29 @@ pub(super) fn stats_settings(facts: &Facts<'_>) -> Vec<(String, String)> {
     lines
         .map(|(name, value)| (name.to_owned(), one_word(&value)))
         .to_vec()
+}
+
+/// The name that `-B` has for it.
+pub(super) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Auto => "auto",
+        Protocol::Text => "ascii",
+        Protocol::Binary => "binary",
+    }
+}
+
+/// memcached's name for what is spoken; where listeners differ, for what all of them together do.
+fn binding_protocol(server: &crate::server::Options) -> String {
+    let listen = server.listen.iter().map(|listen| listen.protocol);
+    let unix = server.unix.iter().map(|unix| unix.protocol);
+    let mut all = listen.chain(unix);
+    let first = all.next().unwrap_or_default();
+    match first {
+        Protocol::Auto => "auto-negotiate",
+        _ if all.any(|other| other != first) => "auto-negotiate",
+        only => protocol(only),
+    }
+    .into()
 }
 
 fn yes_no(yes: bool) -> String {

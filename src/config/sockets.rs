@@ -76,6 +76,7 @@ impl Resolver<'_> {
         Some(UnixSocket {
             path,
             mode: mask.value,
+            protocol: self.usual_protocol,
         })
     }
 
@@ -129,7 +130,8 @@ impl Resolver<'_> {
         exposed: &str,
     ) -> Result<Vec<Listen>, ConfigError> {
         let fail = |problem| ConfigError::value(key, &place.host, origin, &problem);
-        let listens = listen::addresses(place, port, self.machine).map_err(fail)?;
+        let listens =
+            listen::addresses(place, port, self.usual_protocol, self.machine).map_err(fail)?;
         let reaches = listens.iter().map(|listen| listen::reach(listen.addr.ip()));
         let wildcard = reaches.clone().any(|reach| reach == Reach::Everywhere);
         if wildcard && !allow_remote {

@@ -13,7 +13,7 @@ use crate::clock::Now;
 use crate::protocol::command::{Exptime, Key, Terms};
 use crate::protocol::error::Error;
 use crate::protocol::reply::{Facts, Reply, State, Ttl, Ttls};
-use crate::stats::Counters;
+use crate::stats::{Access, Counters};
 use crate::store::{
     self, AT_ONCE, Condition, Fetch, Invalidation, Marks, NEVER, Outcome, Put, Seen, Unmet,
 };
@@ -112,6 +112,9 @@ impl Engine {
         counters: &'e Counters,
         now: Now,
     ) -> Reply<'b, Found<'e>> {
+        if !terms.by_meta {
+            self.stats.detail.count(key.0, Access::Delete);
+        }
         let unique = self.compared_unique(terms.unique);
         let done = if terms.drop_value {
             match self.drop_value(key, unique, terms, now) {

@@ -173,6 +173,8 @@ impl Engine {
             Command::Version => Reply::Version,
             Command::Inspect { key, .. } => self.inspect(key, counters, now),
             Command::Nothing => Reply::Nothing,
+            // Who asks for authentication answers it before it comes here.
+            Command::Sasl(_) => Reply::Error(Error::UnknownCommand),
             Command::Shutdown { .. } if !self.options.shutdown_allowed => {
                 Reply::Error(Error::ShutdownNotEnabled)
             }

@@ -106,7 +106,8 @@ impl Engine {
         counters: &Counters,
         now: Now,
     ) -> Error {
-        if store.mode == Mode::Set || store.terms.is_some() {
+        let drops_old = store.terms.is_some_and(|terms| terms.drops_old);
+        if store.mode == Mode::Set || drops_old {
             self.store.delete(store.key.0, now.seconds);
         }
         match refusal {
@@ -152,7 +153,7 @@ impl Engine {
 
     /// As in memcached, meta commands are not counted by key prefix.
     fn count_by_prefix(&self, store: &command::Store<'_>) {
-        if store.terms.is_none() {
+        if !store.terms.is_some_and(|terms| terms.by_meta) {
             self.stats.detail.count(store.key.0, Access::Set);
         }
     }

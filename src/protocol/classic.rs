@@ -18,9 +18,10 @@
 
 use super::KEY_BYTES_MAX;
 use super::MEMCACHED_VERSION;
+use super::binary;
 use super::command::{
-    Bad, Command, Data, Decoded, Direction, Envelope, Exptime, Key, Mode, Recovery, Request, Stats,
-    Store, Upload,
+    Bad, Command, Data, Decoded, Direction, Envelope, Exptime, Form, Key, Mode, Recovery, Request,
+    Stats, Store, Upload,
 };
 use super::error::Error;
 use super::line::{Line, blanks, graphic_prefix, is_key, words_of};
@@ -34,9 +35,6 @@ const LINE_BYTES_MAX: usize = 2048;
 
 /// A multiget's line may grow up to this: some 14,000 keys of keystonemiddleware's.
 pub const MULTIGET_BYTES_MAX: usize = 1 << 20;
-
-/// The first byte of every request of the binary protocol.
-const BINARY_MAGIC: u8 = 0x80;
 
 /// Longest value whose length memcached's parser takes: `i32::MAX` less the line end.
 pub(super) const VALUE_BYTES_MAX: i32 = i32::MAX - 2;
@@ -66,7 +64,7 @@ impl Classic {
             return self.next_of_run(buffer, run);
         }
         // A client of the binary protocol would wait for ever for the end of a line.
-        if buffer.first() == Some(&BINARY_MAGIC) {
+        if buffer.first() == Some(&binary::REQUEST_MAGIC) {
             return close(None);
         }
         let Some(offset) = memchr::memchr(b'\n', &buffer[self.searched..]) else {
@@ -155,7 +153,7 @@ impl Classic {
                     noreply: false,
                     with_cas: run.with_cas,
                     ends_run: true,
-                    meta: None,
+                    form: Form::Classic,
                 },
                 consumed: line.bytes,
             });
@@ -203,7 +201,7 @@ impl Classic {
                 noreply: false,
                 with_cas: run.with_cas,
                 ends_run: line_end.is_some(),
-                meta: None,
+                form: Form::Classic,
             },
             consumed: line_end.unwrap_or(next),
         })
@@ -223,9 +221,6 @@ impl Classic {
         reply: Reply<'_, V>,
         sink: &mut impl ReplySink<V>,
     ) -> Result<(), Unreadable> {
-        if let Some(asked) = &envelope.meta {
-            return meta::encode(asked, reply, sink);
-        }
         match reply {
             Reply::Hit(hit) => {
                 let written = encode_hit(envelope, hit, sink);
@@ -255,8 +250,14 @@ impl Classic {
                 sink.bytes(b"\r\n");
             }
             Reply::Close => {}
-            Reply::Fetched(..) | Reply::Vivified(..) | Reply::Facts(_) | Reply::Nothing => {
-                debug_assert!(false, "only meta commands are answered so");
+            Reply::Fetched(..)
+            | Reply::Vivified(..)
+            | Reply::Facts(_)
+            | Reply::Nothing
+            | Reply::Mechanisms(_)
+            | Reply::Authenticated
+            | Reply::Continue => {
+                debug_assert!(false, "the text protocol's commands are not answered so");
             }
         }
         Ok(())
@@ -287,6 +288,7 @@ fn too_long(buffer: &[u8], bytes: usize) -> Option<Decoded<'static>> {
 fn close(reply: Option<Error>) -> Decoded<'static> {
     Decoded::Bad(Bad {
         reply,
+        form: Form::Classic,
         recovery: Recovery::Close,
     })
 }
@@ -352,6 +354,7 @@ pub(super) fn with_block<'b>(
         envelope,
         header_bytes: line.bytes,
         value_bytes,
+        line_end_bytes: 2,
     };
     let value_end = line.bytes + value_bytes as usize;
     let Some(block) = line.buffer.get(line.bytes..value_end + 2) else {
@@ -543,7 +546,7 @@ fn encode_stats<V>(stats: &[Stat], sink: &mut impl ReplySink<V>) {
     sink.bytes(b"END\r\n");
 }
 
-fn encode_prefixes<V>(prefixes: &[PrefixCounts], sink: &mut impl ReplySink<V>) {
+pub(super) fn encode_prefixes<V>(prefixes: &[PrefixCounts], sink: &mut impl ReplySink<V>) {
     for counts in prefixes {
         sink.bytes(b"PREFIX ");
         sink.bytes(&counts.prefix);

@@ -57,6 +57,11 @@ impl Exptime {
             _ => Exptime::Absolute(exptime as u32),
         }
     }
+
+    /// Sorts a number without a sign, as the binary protocol has it.
+    pub fn unsigned(exptime: u32) -> Exptime {
+        i32::try_from(exptime).map_or(Exptime::Absolute(exptime), Exptime::new)
+    }
 }
 
 /// What one request asks for.
@@ -125,8 +130,10 @@ pub enum Command<'b> {
         /// The key came in base64.
         key_is_binary: bool,
     },
-    /// Answer, and nothing else (`mn`).
+    /// Answer, and nothing else (`mn`, NOOP).
     Nothing,
+    /// Say who one is: the session's business, which alone knows whether that is asked for.
+    Sasl(Sasl<'b>),
     /// End the server.
     Shutdown {
         /// Whether the mode asked for is known, which matters only where the command is allowed.
@@ -134,6 +141,25 @@ pub enum Command<'b> {
     },
     /// End the connection.
     Quit,
+}
+
+/// A step of SASL (binary protocol, SASL opcodes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sasl<'b> {
+    /// Name the mechanisms.
+    ListMechanisms,
+    /// Begin with this mechanism and the client's first message, which may be empty.
+    Start {
+        /// The mechanism's name.
+        mechanism: &'b [u8],
+        /// The message.
+        message: Data<'b>,
+    },
+    /// Go on with the client's next message.
+    Step {
+        /// The message.
+        message: Data<'b>,
+    },
 }
 
 /// A storage command: its header, and its value once that has arrived.
@@ -167,10 +193,14 @@ impl Store<'_> {
     }
 }
 
-/// What a meta command asks beyond the classic ones; each command reads what concerns it
-/// (protocol.txt, "Meta Commands").
+/// What a command asks beyond the classic ones; each command reads what concerns it (protocol.txt,
+/// "Meta Commands"; of the binary protocol, a CAS unique and the number that a counter begins with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
+    /// A meta command asks, which is not counted by key prefix.
+    pub by_meta: bool,
+    /// A value that cannot be stored takes the old one with it, as it always does with a plain `set`.
+    pub drops_old: bool,
     /// The key came in base64, and is shown so (`b`).
     pub key_is_binary: bool,
     /// Only if the item's CAS unique is this one (`C`).
@@ -260,8 +290,48 @@ pub struct Envelope<'b> {
     pub with_cas: bool,
     /// This `get` is the last of its line, so `END` follows.
     pub ends_run: bool,
-    /// How a meta command is answered.
-    pub meta: Option<Asked<'b>>,
+    /// What the answer looks like.
+    pub form: Form<'b>,
+}
+
+/// What an answer looks like, and what of the request goes into it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form<'b> {
+    /// A line of the classic text protocol.
+    #[default]
+    Classic,
+    /// A line of a meta command.
+    Meta(Asked<'b>),
+    /// A frame of the binary protocol.
+    Binary(Frame<'b>),
+}
+
+/// What the answer to a binary request is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'b> {
+    /// The opcode, which comes back as it came.
+    pub opcode: u8,
+    /// The client's mark on its request, which comes back as it came.
+    pub opaque: u32,
+    /// Only failures and hits are answered.
+    pub quiet: bool,
+    /// The key, where it is answered with the value.
+    pub key: Option<Key<'b>>,
+    /// The value is asked for.
+    pub value: bool,
+    /// How it is told that the command could not be carried out.
+    pub failure: Failure,
+}
+
+/// How it is told that a command could not be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// By its status.
+    Told,
+    /// As if the value had been stored.
+    AsStored,
+    /// As if there were no such item.
+    AsMiss,
 }
 
 impl Envelope<'_> {
@@ -271,15 +341,22 @@ impl Envelope<'_> {
             noreply: self.noreply,
             with_cas: self.with_cas,
             ends_run: self.ends_run,
-            meta: self.meta.map(|asked| Asked {
+            form: self.form.detached(),
+        }
+    }
+}
+
+impl Form<'_> {
+    /// The same without what it borrows.
+    pub fn detached(&self) -> Form<'static> {
+        match *self {
+            Form::Classic => Form::Classic,
+            Form::Meta(asked) => Form::Meta(Asked {
                 flags: &[],
                 key: Key(&[]),
-                key_is_binary: asked.key_is_binary,
-                quiet: asked.quiet,
-                value: asked.value,
-                known_unique: asked.known_unique,
-                given_bytes: asked.given_bytes,
+                ..asked
             }),
+            Form::Binary(frame) => Form::Binary(Frame { key: None, ..frame }),
         }
     }
 }
@@ -343,10 +420,12 @@ pub struct Upload<'b> {
     pub store: Store<'b>,
     /// How to answer once the block is in.
     pub envelope: Envelope<'b>,
-    /// Length of the command line, its line end included.
+    /// Length of all before the value.
     pub header_bytes: usize,
-    /// Length of the value; two bytes of line end follow it.
+    /// Length of the value.
     pub value_bytes: u32,
+    /// Length of the line end behind it, which the binary protocol does not have.
+    pub line_end_bytes: usize,
 }
 
 /// Bad input: what the client is told and how the stream stays in step.
@@ -354,6 +433,8 @@ pub struct Upload<'b> {
 pub struct Bad {
     /// The answer; `None` where memcached is silent.
     pub reply: Option<Error>,
+    /// What it looks like.
+    pub form: Form<'static>,
     /// What to do with the stream.
     pub recovery: Recovery,
 }

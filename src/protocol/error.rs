@@ -43,6 +43,18 @@ pub enum Error {
     BadStoreMode,
     /// `ma` with a mode that it does not know.
     BadArithmeticMode,
+    /// STAT with a name that it does not know.
+    NoSuchStats,
+    /// A user and password that do not belong together, or a command before any were given.
+    AuthenticationFailure,
+    /// A command of the text protocol before a `set` has authenticated.
+    Unauthenticated,
+    /// User and password are longer than any are.
+    AuthenticationTooLong,
+    /// User and password do not end in `\r\n`.
+    BadAuthenticationEnd,
+    /// User and password without a space between them.
+    BadAuthentication,
     /// `flush_all` under `-F`.
     FlushNotAllowed,
     /// `shutdown` without `-A`.
@@ -103,6 +115,12 @@ impl Error {
             Error::BadArithmeticFlag => "CLIENT_ERROR invalid or duplicate flag",
             Error::BadStoreMode => "CLIENT_ERROR invalid mode for ms M token",
             Error::BadArithmeticMode => "CLIENT_ERROR invalid mode for ma M token",
+            Error::NoSuchStats => "ERROR",
+            Error::AuthenticationFailure => "CLIENT_ERROR authentication failure",
+            Error::Unauthenticated => "CLIENT_ERROR unauthenticated",
+            Error::AuthenticationTooLong => "CLIENT_ERROR auth token too long",
+            Error::BadAuthenticationEnd => "CLIENT_ERROR bad command line termination",
+            Error::BadAuthentication => "CLIENT_ERROR bad authentication token format",
             Error::FlushNotAllowed => "CLIENT_ERROR flush_all not allowed",
             Error::ShutdownNotEnabled => "SERVER_ERROR: shutdown not enabled",
             Error::BadShutdownMode => "CLIENT_ERROR invalid shutdown mode",

@@ -4,7 +4,7 @@
 //! bytes at a time, since that is most of what decoding a `get` costs.
 
 use super::KEY_BYTES_MAX;
-use super::command::{Bad, Command, Decoded, Envelope, Recovery, Request};
+use super::command::{Bad, Command, Decoded, Envelope, Form, Recovery, Request};
 use super::error::Error;
 
 /// A complete command line.
@@ -86,6 +86,7 @@ impl<'b> Line<'b> {
     pub fn error_skipping(&self, error: Error, block_bytes: u64) -> Decoded<'b> {
         Decoded::Bad(Bad {
             reply: Some(error),
+            form: Form::Classic,
             recovery: Recovery::Skip(self.bytes as u64 + block_bytes),
         })
     }
@@ -94,6 +95,7 @@ impl<'b> Line<'b> {
     pub fn quiet_error(&self, error: Error, block_bytes: u64) -> Decoded<'b> {
         Decoded::Bad(Bad {
             reply: (!self.noreply()).then_some(error),
+            form: Form::Classic,
             recovery: Recovery::Skip(self.bytes as u64 + block_bytes),
         })
     }

@@ -15,7 +15,10 @@
 //!
 //! Source of the meaning: memcached's `doc/protocol.txt`.
 
+pub mod auth;
+pub mod binary;
 pub mod classic;
+pub mod codec;
 pub mod command;
 pub mod error;
 mod line;

@@ -91,8 +91,14 @@ pub enum Reply<'b, V> {
     Number(Number),
     /// What is known of an item.
     Facts(Facts),
-    /// `mn`
+    /// `mn`, NOOP
     Nothing,
+    /// The SASL mechanisms, a space between them.
+    Mechanisms(&'static str),
+    /// The client is who it says.
+    Authenticated,
+    /// The client's next message of SASL is waited for.
+    Continue,
     /// Done.
     Ok,
     /// The counters are zero now.

@@ -14,6 +14,7 @@
 //!   for it, within the bound for held values.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::budget::{SMALL_BYTES, Share};
 use super::output::{Output, UNSENT_BYTES_MAX};
@@ -28,6 +30,7 @@ use super::session::{Session, Step, Turn};
 use super::worker::Worker;
 use crate::clock::{Clock, Now};
 use crate::engine::Found;
+use crate::protocol::codec::Protocol;
 use crate::stats::connections;
 
 /// What one `recv` takes at most.
@@ -55,11 +58,15 @@ enum Ended {
 }
 
 /// Serves a connection until it ends. Errors of the socket end it; they are the peer's business.
-pub async fn serve<S>(stream: S, worker: Arc<Worker>, info: Arc<connections::Connection>)
-where
+pub async fn serve<S>(
+    stream: S,
+    protocol: Protocol,
+    worker: Arc<Worker>,
+    info: Arc<connections::Connection>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = Connection::new(stream, &worker, &info);
+    let mut connection = Connection::new(stream, protocol, &worker, &info);
     loop {
         match std::future::poll_fn(|context| connection.poll_turns(context)).await {
             Ok(Ended::Yielded) => {
@@ -88,6 +95,8 @@ struct Connection<'c, S> {
     carried: Option<Box<Output<Found<'c>>>>,
     /// The session is over once they are sent.
     closing: bool,
+    /// Nothing is sent before this is over.
+    pause: Option<Pin<Box<Sleep>>>,
     requests: Share,
     replies: Share,
     held: Share,
@@ -97,18 +106,24 @@ struct Connection<'c, S> {
 }
 
 impl<'c, S> Connection<'c, S> {
-    fn new(stream: S, worker: &'c Worker, info: &'c connections::Connection) -> Connection<'c, S> {
+    fn new(
+        stream: S,
+        protocol: Protocol,
+        worker: &'c Worker,
+        info: &'c connections::Connection,
+    ) -> Connection<'c, S> {
         Connection {
             stream,
             worker,
             info,
-            session: Session::new(&worker.engine),
+            session: Session::new(&worker.engine, worker.rules(protocol)),
             input: Vec::new(),
             wanted: 0,
             input_ready: false,
             unsent: None,
             carried: None,
             closing: false,
+            pause: None,
             requests: Share::new(&worker.requests),
             replies: Share::new(&worker.replies),
             held: Share::new(&worker.held),
@@ -140,6 +155,7 @@ impl<S> Drop for Connection<'_, S> {
 impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     fn poll_turns(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Ended>> {
         loop {
+            ready!(self.poll_pause(context));
             ready!(self.poll_send_rest(context))?;
             if self.closing {
                 return Poll::Ready(Ok(Ended::Closed));
@@ -150,6 +166,14 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
                 return Poll::Ready(Ok(ended));
             }
         }
+    }
+
+    fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        Poll::Ready(())
     }
 
     /// Sends what an earlier turn has left.
@@ -270,6 +294,10 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             if step == Step::Yield && self.has_room_for(&output, input.len() - consumed) {
                 break (step, false);
             }
+            if let Step::Pause(pause) = step {
+                self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+                break (step, false);
+            }
             let count = |bytes| self.worker.counters.bytes_written.add(bytes as u64);
             let sent = output
                 .poll_send(&mut self.stream, context, count)?
@@ -284,7 +312,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             }
         };
         self.closing = step == Step::Close;
-        self.input_ready = matches!(step, Step::Send | Step::Yield);
+        self.input_ready = matches!(step, Step::Send | Step::Yield | Step::Pause(_));
         self.keep_input(own, shared, consumed, step)?;
         if step == Step::Yield && !sent {
             self.carry(output, buffers)?;

@@ -9,7 +9,6 @@
 //! - running out of descriptors or memory pauses accepting; it neither spins nor ends the server.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -18,13 +17,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::worker::WorkerThread;
-use super::{StartError, UnixSocket, connection};
+use super::{Listen, StartError, UnixSocket, connection};
 use crate::clock::Clock;
 use crate::engine::Engine;
+use crate::protocol::codec::Protocol;
 use crate::stats::connections;
 
 /// How long accepting pauses when there are no descriptors or memory left.
@@ -36,6 +36,7 @@ pub struct Listener {
     socket: OwnedFd,
     name: Arc<str>,
     is_unix: bool,
+    protocol: Protocol,
     /// The file of a unix socket.
     path: Option<PathBuf>,
 }
@@ -45,11 +46,12 @@ impl Listener {
     ///
     /// # Errors
     /// Those of the socket calls.
-    pub fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
+    pub fn bind_tcp(listen: &Listen, backlog: i32) -> io::Result<Listener> {
+        let address = listen.addr;
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
-            Some(Protocol::TCP),
+            Some(socket2::Protocol::TCP),
         )?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -63,6 +65,7 @@ impl Listener {
             socket: socket.into(),
             name: format!("tcp:{local}").into(),
             is_unix: false,
+            protocol: listen.protocol,
             path: None,
         })
     }
@@ -87,6 +90,7 @@ impl Listener {
             socket: socket.into(),
             name: format!("unix:{}", path.display()).into(),
             is_unix: true,
+            protocol: options.protocol,
             // The working folder is another one in the background.
             path: Some(std::path::absolute(path)?),
         };
@@ -159,12 +163,13 @@ impl Acceptor {
         self.workers.into_iter().for_each(WorkerThread::join);
     }
 
-    fn hand_over(&self, peer: String, local: &Arc<str>, socket: Accepted) {
+    fn hand_over(&self, peer: String, listener: &Listener, socket: Accepted) {
+        let protocol = listener.protocol;
         let number = self.next.fetch_add(1, Relaxed) % self.workers.len();
         let target = &self.workers[number];
         let info = Arc::new(connections::Connection {
             peer: peer.into_boxed_str(),
-            local: Arc::clone(local),
+            local: Arc::clone(&listener.name),
             last_command: AtomicU32::new(Clock::System.now().seconds),
         });
         let guard = Registered::new(&self.engine, &info);
@@ -173,13 +178,13 @@ impl Acceptor {
             Accepted::Tcp(stream) => drop(target.runtime.spawn(async move {
                 let _guard = guard;
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    connection::serve(stream, worker, info).await;
+                    connection::serve(stream, protocol, worker, info).await;
                 }
             })),
             Accepted::Unix(stream) => drop(target.runtime.spawn(async move {
                 let _guard = guard;
                 if let Ok(stream) = UnixStream::from_std(stream) {
-                    connection::serve(stream, worker, info).await;
+                    connection::serve(stream, protocol, worker, info).await;
                 }
             })),
         }
@@ -265,7 +270,7 @@ pub async fn accept_loop(listener: Listener, acceptor: Arc<Acceptor>) -> Result<
             Ok((socket, _)) if acceptor.is_full() => acceptor.reject(socket),
             Ok((socket, peer)) => {
                 paused = false;
-                acceptor.hand_over(peer, &listener.name, socket);
+                acceptor.hand_over(peer, &listener, socket);
             }
             Err(error) if is_exhaustion(&error) => {
                 // Said once, however long it lasts.

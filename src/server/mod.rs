@@ -14,6 +14,7 @@
 //! - every error of the start names the setting, and what would do.
 
 mod admin;
+pub mod auth;
 pub mod budget;
 mod connection;
 mod listener;
@@ -38,8 +39,10 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::engine::{self, Engine, Housekeeper};
+use crate::protocol::codec::Protocol;
 use crate::stats::memcached::Process;
 use crate::store::{self, Store};
+use auth::Users;
 use budget::Budget;
 use listener::{Acceptor, Listener};
 pub use start::StartError;
@@ -51,6 +54,8 @@ use worker::{Worker, WorkerThread};
 pub struct Listen {
     /// The address; port 0 is any free one.
     pub addr: SocketAddr,
+    /// What its clients may speak.
+    pub protocol: Protocol,
     /// Whether a machine that does not have this address at all fails the start.
     pub required: bool,
 }
@@ -62,6 +67,8 @@ pub struct UnixSocket {
     pub path: PathBuf,
     /// Its permission bits.
     pub mode: u32,
+    /// What its clients may speak.
+    pub protocol: Protocol,
 }
 
 /// The HTTP port.
@@ -80,6 +87,12 @@ pub struct Options {
     pub listen: Vec<Listen>,
     /// A unix socket.
     pub unix: Option<UnixSocket>,
+    /// The file of users and passwords; without one, everybody may speak.
+    pub auth_file: Option<PathBuf>,
+    /// The binary protocol may be spoken by those users, after SASL.
+    pub sasl: bool,
+    /// Failures are told to keystonemiddleware too, by their status in the binary protocol.
+    pub binary_strict: bool,
     /// Worker threads.
     pub threads: usize,
     /// Most client connections at once.
@@ -115,6 +128,7 @@ pub fn run(
         listeners,
         http,
         mut pid_file,
+        users,
     } = prepare(&options)?;
     let engine = Arc::new(make_engine(&options, engine_options, store_options)?);
     lock_memory(&options)?;
@@ -132,7 +146,7 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(StartError::system)?;
-    runtime.block_on(serve(&options, listeners, http, engine))
+    runtime.block_on(serve(&options, (listeners, http, users), engine))
 }
 
 fn make_engine(
@@ -154,15 +168,18 @@ fn make_engine(
 
 async fn serve(
     options: &Options,
-    listeners: Vec<Listener>,
-    http: Option<std::net::TcpListener>,
+    (listeners, http, users): (
+        Vec<Listener>,
+        Option<std::net::TcpListener>,
+        Option<Arc<Users>>,
+    ),
     engine: Arc<Engine>,
 ) -> Result<(), StartError> {
     let mut stop_signals = StopSignals::new().map_err(StartError::system)?;
     let http = http.map(TcpListener::from_std).transpose();
     let http = http.map_err(StartError::system)?;
     let (stop, stopping) = watch::channel(false);
-    let workers = start_workers(options, &engine, &stopping)?;
+    let workers = start_workers(options, &engine, users.as_ref(), &stopping)?;
     let housekeeper = Housekeeper::start(Arc::clone(&engine)).map_err(StartError::system)?;
     let acceptor = Arc::new(Acceptor::new(
         Arc::clone(&engine),
@@ -182,7 +199,7 @@ async fn serve(
         });
     }
     let ended = tokio::select! {
-        () = stop_signals.wait() => Ok(()),
+        () = stop_signals.wait(|| renew(users.as_deref())) => Ok(()),
         () = engine.shutdown_asked() => Ok(()),
         Some(Ok(ended)) = tasks.join_next() => ended,
     };
@@ -196,9 +213,19 @@ async fn serve(
     ended
 }
 
+/// Carries SIGHUP out: users and passwords are read again.
+fn renew(users: Option<&Users>) {
+    match users.map(Users::reload) {
+        None => {}
+        Some(Ok(())) => tracing::info!("users and passwords are read again"),
+        Some(Err(error)) => tracing::error!("{error}; those read before stay in force"),
+    }
+}
+
 fn start_workers(
     options: &Options,
     engine: &Arc<Engine>,
+    users: Option<&Arc<Users>>,
     stopping: &watch::Receiver<bool>,
 ) -> Result<Vec<WorkerThread>, StartError> {
     let counters = &engine.stats().server;
@@ -213,6 +240,9 @@ fn start_workers(
         replies: Arc::clone(&replies),
         held: Arc::clone(&held),
         requests_per_event: options.requests_per_event,
+        users: users.cloned(),
+        sasl: options.sasl,
+        binary_strict: options.binary_strict,
         busy: AtomicUsize::new(0),
     };
     (0..options.threads)
@@ -227,7 +257,7 @@ struct StopSignals {
     interrupt: Signal,
     /// memcached's signal for a graceful end.
     user: Signal,
-    /// Means "read the configuration again" to a daemon; here it changes nothing and ends nothing.
+    /// "Read again what can change while running": users and passwords.
     hangup: Signal,
 }
 
@@ -241,13 +271,14 @@ impl StopSignals {
         })
     }
 
-    async fn wait(&mut self) {
+    /// Returns when the server is to end; calls `hangup` at each SIGHUP meanwhile.
+    async fn wait(&mut self, hangup: impl Fn()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.user.recv() => return,
-                _ = self.hangup.recv() => {}
+                _ = self.hangup.recv() => hangup(),
             }
         }
     }

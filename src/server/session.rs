@@ -9,15 +9,20 @@
 //! - nothing is decoded while [`UNSENT_BYTES_MAX`](super::output::UNSENT_BYTES_MAX) bytes of replies
 //!   wait, so a peer that does not read stops being served.
 
+use std::time::Duration;
+
 use crate::clock::Now;
 use crate::engine::{Begin, Engine, Found};
-use crate::protocol::classic::Classic;
+use crate::protocol::auth::{self, Attempt, Credentials};
+use crate::protocol::codec::{self, Codec, Protocol};
 use crate::protocol::command::{
-    Asked, Bad, Decoded, Envelope, Key, Recovery, Request, Store, Upload,
+    Asked, Bad, Command, Decoded, Envelope, Failure, Form, Key, Recovery, Request, Sasl, Store,
+    Upload,
 };
 use crate::protocol::error::Error;
 use crate::protocol::meta::KeyRoom;
-use crate::protocol::reply::{Reply, Unreadable};
+use crate::protocol::reply::{Reply, Stored, Unreadable};
+use crate::server::auth::{Users, delay};
 use crate::server::output::Output;
 use crate::stats::Counters;
 use crate::store;
@@ -35,14 +40,36 @@ pub enum Step {
     Send,
     /// Let others have their turn, then call again with the same input.
     Yield,
+    /// Wait this long, send everything, then call again with the same input.
+    Pause(Duration),
     /// Send everything and close.
     Close,
 }
 
-/// A conversation in the text protocols.
+/// How a listener's conversations are held.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules<'e> {
+    /// What may be spoken.
+    pub protocol: Protocol,
+    /// Every key's failures are told by their status in the binary protocol, keystonemiddleware's too.
+    pub binary_strict: bool,
+    /// Who may speak; `None` for everybody.
+    pub users: Option<&'e Users>,
+    /// The binary protocol may be spoken by them, after SASL.
+    pub sasl: bool,
+}
+
+/// A conversation in one of the protocols.
 pub struct Session<'e> {
     engine: &'e Engine,
-    codec: Classic,
+    rules: Rules<'e>,
+    codec: Codec,
+    /// The client has said who it is, or need not.
+    admitted: bool,
+    /// SASL has begun, and waits for the client's next message.
+    sasl_begun: bool,
+    /// Wrong passwords so far.
+    refusals: u32,
     /// Bytes still to come that nobody wants.
     skip: u64,
     incoming: Option<Box<Incoming<'e>>>,
@@ -58,6 +85,7 @@ struct Incoming<'e> {
     envelope: Envelope<'static>,
     /// The flags of a meta command.
     flags: Box<[u8]>,
+    line_end_bytes: usize,
 }
 
 /// What a session works with during one call.
@@ -92,10 +120,14 @@ impl Turn<'_, '_> {
 
 impl<'e> Session<'e> {
     /// A conversation that has not begun.
-    pub fn new(engine: &'e Engine) -> Session<'e> {
+    pub fn new(engine: &'e Engine, rules: Rules<'e>) -> Session<'e> {
         Session {
             engine,
-            codec: Classic::default(),
+            rules,
+            codec: Codec::new(rules.protocol),
+            admitted: rules.users.is_none(),
+            sasl_begun: false,
+            refusals: 0,
             skip: 0,
             incoming: None,
         }
@@ -131,6 +163,7 @@ impl<'e> Session<'e> {
             }
             match self.decode(rest, turn) {
                 Next::Consumed(bytes) => consumed += bytes,
+                Next::Pause(bytes, pause) => return (consumed + bytes, Step::Pause(pause)),
                 Next::Stop(step) => return (consumed, step),
             }
         }
@@ -138,24 +171,33 @@ impl<'e> Session<'e> {
 
     /// Refuses the request at the front of `input`, for which no buffer can be had.
     pub fn refuse_for_memory(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> (usize, Step) {
-        match self.codec.decode(input, &KeyRoom::default()) {
-            Decoded::NeedBody(upload) => {
+        let room = KeyRoom::default();
+        match self.codec.decode(input, &room, self.rules.binary_strict) {
+            Decoded::NeedBody(upload) if self.admitted => {
                 let error = self
                     .engine
                     .refuse_for_memory(&upload.store, turn.counters, turn.now);
                 (self.refuse(&upload, error, turn), Step::Send)
             }
             _ => {
-                Classic::encode_error(Error::RequestTooLarge, turn.output);
+                if let Codec::Text(_) = self.codec {
+                    codec::encode_error(&Form::Classic, Error::RequestTooLarge, turn.output);
+                }
                 (input.len(), Step::Close)
             }
         }
     }
 
     fn decode(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> Next {
+        if !self.admitted {
+            self.codec.decide(input);
+            if let Codec::Text(_) = self.codec {
+                return self.authenticate(input, turn);
+            }
+        }
         let room = KeyRoom::default();
         // Looked at where it lies: a request is larger than what is read of most.
-        match &self.codec.decode(input, &room) {
+        match &self.codec.decode(input, &room, self.rules.binary_strict) {
             Decoded::Request(request) => self.execute(request, turn),
             Decoded::NeedMore => Next::Stop(Step::Read { wanted: 0 }),
             Decoded::NeedBody(upload) => self.begin(upload, turn),
@@ -170,6 +212,11 @@ impl<'e> Session<'e> {
         } else {
             COMMAND_WORK
         });
+        if (!self.admitted || self.rules.sasl)
+            && let Some(next) = self.turn_away(request, turn)
+        {
+            return next;
+        }
         let reply = self
             .engine
             .execute(&request.command, turn.counters, turn.now);
@@ -182,13 +229,17 @@ impl<'e> Session<'e> {
     }
 
     fn begin(&mut self, upload: &Upload<'_>, turn: &mut Turn<'_, 'e>) -> Next {
+        if !self.admitted {
+            let bytes = self.refuse(upload, Error::AuthenticationFailure, turn);
+            return after_refusal(&upload.envelope.form, bytes);
+        }
         let value_bytes = upload.value_bytes as usize;
         match self
             .engine
             .begin_store(&upload.store, value_bytes, turn.counters, turn.now)
         {
             Begin::Buffer => Next::Stop(Step::Read {
-                wanted: upload.header_bytes + value_bytes + 2,
+                wanted: upload.header_bytes + value_bytes + upload.line_end_bytes,
             }),
             Begin::Stream(stream) => {
                 turn.spend(COMMAND_WORK);
@@ -213,19 +264,18 @@ impl<'e> Session<'e> {
 
     /// Answers a storage command with an error and skips its data block; gives its line's length.
     fn refuse(&mut self, upload: &Upload<'_>, error: Error, turn: &mut Turn<'_, 'e>) -> usize {
-        if !upload.envelope.noreply {
-            Classic::encode_error(error, turn.output);
-        }
-        self.skip = u64::from(upload.value_bytes) + 2;
+        self.answer(&upload.envelope, Reply::Error(error), turn);
+        self.skip = u64::from(upload.value_bytes) + upload.line_end_bytes as u64;
         upload.header_bytes
     }
 
     fn recover(&mut self, bad: Bad, turn: &mut Turn<'_, 'e>) -> Next {
         turn.spend(COMMAND_WORK);
         if let Some(error) = bad.reply {
-            Classic::encode_error(error, turn.output);
+            codec::encode_error(&bad.form, error, turn.output);
         }
         match bad.recovery {
+            Recovery::Skip(_) if !self.admitted => Next::Stop(Step::Close),
             Recovery::Skip(bytes) => {
                 self.skip = bytes;
                 Next::Consumed(0)
@@ -248,16 +298,18 @@ impl<'e> Session<'e> {
         };
         let taken = incoming.upload.missing().min(input.len());
         incoming.upload.write(&input[..taken]);
-        let Some(end) = input.get(taken..taken + 2) else {
+        let line_end_bytes = incoming.line_end_bytes;
+        let end = input.get(taken..taken + line_end_bytes);
+        let Some(end) = end.filter(|_| incoming.upload.missing() == 0) else {
             self.incoming = Some(incoming);
             return taken;
         };
-        if end == b"\r\n" {
+        if matches!(end, b"\r\n" | b"") {
             self.finish(*incoming, turn);
-        } else if !incoming.envelope.noreply {
-            Classic::encode_error(Error::BadDataChunk, turn.output);
+        } else {
+            self.answer(&incoming.envelope, Reply::Error(Error::BadDataChunk), turn);
         }
-        taken + 2
+        taken + line_end_bytes
     }
 
     fn finish(&mut self, incoming: Incoming<'e>, turn: &mut Turn<'_, 'e>) {
@@ -266,13 +318,16 @@ impl<'e> Session<'e> {
             key,
             ..incoming.store
         };
-        let meta = incoming.envelope.meta.map(|asked| Asked {
-            key,
-            flags: &incoming.flags,
-            ..asked
-        });
+        let form = match incoming.envelope.form {
+            Form::Meta(asked) => Form::Meta(Asked {
+                key,
+                flags: &incoming.flags,
+                ..asked
+            }),
+            form => form,
+        };
         let envelope = Envelope {
-            meta,
+            form,
             ..incoming.envelope
         };
         let reply = self
@@ -287,14 +342,160 @@ impl<'e> Session<'e> {
         reply: Reply<'_, Found<'e>>,
         turn: &mut Turn<'_, 'e>,
     ) {
-        if let Err(Unreadable) = Classic::encode(envelope, reply, turn.output) {
+        let reply = match reply {
+            Reply::Error(error) => self.failure(envelope, error, turn),
+            reply => reply,
+        };
+        if let Err(Unreadable) = codec::encode(envelope, reply, turn.output) {
             self.engine.note_unreadable(turn.counters);
         }
+    }
+
+    /// What is answered to a command that could not be carried out: not always the error.
+    #[cold]
+    fn failure<'b>(
+        &self,
+        envelope: &Envelope<'b>,
+        error: Error,
+        turn: &Turn<'_, 'e>,
+    ) -> Reply<'b, Found<'e>> {
+        let nothing = Stored {
+            cas_unique: 0,
+            value_bytes: None,
+        };
+        let reply = match failure_of(&envelope.form) {
+            Failure::Told => return Reply::Error(error),
+            Failure::AsStored => Reply::Stored(nothing),
+            Failure::AsMiss => Reply::Miss,
+        };
+        turn.counters.failures_untold.add(1);
+        reply
+    }
+}
+
+/// Authentication: what is answered to a client that has not said who it is.
+impl<'e> Session<'e> {
+    /// Reads the `set` with which a text client says who it is.
+    fn authenticate(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> Next {
+        let (answer, bytes) = match auth::decode(input) {
+            Attempt::NeedMore => return Next::Stop(Step::Read { wanted: 0 }),
+            Attempt::Close => return Next::Stop(Step::Close),
+            Attempt::Refused(error, bytes) => (Reply::Error(error), bytes),
+            Attempt::Given(credentials, bytes) => {
+                if !self.admit(&credentials, turn) {
+                    return self.refuse_password(Envelope::default(), bytes, turn);
+                }
+                let stored = Stored {
+                    cas_unique: 0,
+                    value_bytes: None,
+                };
+                (Reply::Stored(stored), bytes)
+            }
+        };
+        turn.spend(COMMAND_WORK);
+        self.answer(&Envelope::default(), answer, turn);
+        Next::Consumed(bytes)
+    }
+
+    /// Answers a binary request that the engine is not to see: a step of SASL, and all else before that
+    /// has succeeded. `None` for one that goes on to the engine.
+    #[cold]
+    fn turn_away(&mut self, request: &Request<'_>, turn: &mut Turn<'_, 'e>) -> Option<Next> {
+        let envelope = request.envelope;
+        match request.command {
+            Command::Sasl(sasl) if self.rules.sasl => {
+                Some(self.sasl(sasl, envelope, request.consumed, turn))
+            }
+            Command::Version => None,
+            _ if self.admitted => None,
+            _ => {
+                self.answer(&envelope, Reply::Error(Error::AuthenticationFailure), turn);
+                Some(after_refusal(&envelope.form, request.consumed))
+            }
+        }
+    }
+
+    /// One step of SASL, of which PLAIN has one; a client may leave its message to a second.
+    fn sasl(
+        &mut self,
+        sasl: Sasl<'_>,
+        envelope: Envelope<'_>,
+        consumed: usize,
+        turn: &mut Turn<'_, 'e>,
+    ) -> Next {
+        let begun = std::mem::take(&mut self.sasl_begun);
+        let message = match sasl {
+            Sasl::ListMechanisms => {
+                self.answer(&envelope, Reply::Mechanisms(auth::PLAIN), turn);
+                return Next::Consumed(consumed);
+            }
+            Sasl::Start { mechanism, message } if mechanism == auth::PLAIN.as_bytes() => {
+                if message.0.is_empty() {
+                    self.sasl_begun = true;
+                    self.answer(&envelope, Reply::Continue, turn);
+                    return Next::Consumed(consumed);
+                }
+                Some(message)
+            }
+            Sasl::Step { message } if begun => Some(message),
+            Sasl::Start { .. } | Sasl::Step { .. } => None,
+        };
+        let credentials = message.and_then(|message| auth::plain(message.0));
+        let admitted = credentials.is_some_and(|credentials| self.admit(&credentials, turn));
+        if !admitted {
+            return self.refuse_password(envelope, consumed, turn);
+        }
+        self.answer(&envelope, Reply::Authenticated, turn);
+        Next::Consumed(consumed)
+    }
+
+    fn admit(&mut self, credentials: &Credentials<'_>, turn: &Turn<'_, 'e>) -> bool {
+        let admitted = self
+            .rules
+            .users
+            .is_some_and(|users| users.admit(credentials));
+        if admitted {
+            turn.counters.auth_cmds.add(1);
+            self.admitted = true;
+        }
+        admitted
+    }
+
+    /// Answers a wrong password, or what is none, later than a right one.
+    fn refuse_password(
+        &mut self,
+        envelope: Envelope<'_>,
+        consumed: usize,
+        turn: &mut Turn<'_, 'e>,
+    ) -> Next {
+        turn.counters.auth_cmds.add(1);
+        turn.counters.auth_errors.add(1);
+        self.refusals = self.refusals.saturating_add(1);
+        self.answer(&envelope, Reply::Error(Error::AuthenticationFailure), turn);
+        Next::Pause(consumed, delay(self.refusals))
+    }
+}
+
+fn failure_of(form: &Form<'_>) -> Failure {
+    match form {
+        Form::Binary(frame) => frame.failure,
+        Form::Classic | Form::Meta(_) => Failure::Told,
+    }
+}
+
+/// A client that is told that it may not speak is hung up on, as in memcached; one that is not told goes
+/// on.
+fn after_refusal(form: &Form<'_>, consumed: usize) -> Next {
+    match failure_of(form) {
+        Failure::Told => Next::Stop(Step::Close),
+        Failure::AsStored | Failure::AsMiss => Next::Consumed(consumed),
     }
 }
 
 enum Next {
     Consumed(usize),
+    /// This much is done with; the answer waits.
+    Pause(usize, Duration),
     Stop(Step),
 }
 
@@ -305,11 +506,11 @@ impl<'e> Incoming<'e> {
             key: upload.store.key.0.into(),
             store: upload.store.detached(),
             envelope: upload.envelope.detached(),
-            flags: upload
-                .envelope
-                .meta
-                .map_or(&[][..], |asked| asked.flags)
-                .into(),
+            flags: match upload.envelope.form {
+                Form::Meta(asked) => asked.flags.into(),
+                Form::Classic | Form::Binary(_) => Box::default(),
+            },
+            line_end_bytes: upload.line_end_bytes,
         }
     }
 }
@@ -343,7 +544,7 @@ mod tests {
     impl<'e> Peer<'e> {
         fn new(engine: &'e Engine) -> Peer<'e> {
             Peer {
-                session: Session::new(engine),
+                session: Session::new(engine, Rules::default()),
                 output: Output::with_buffer(Vec::new()),
                 // For as long as the test's program, like those of a worker.
                 counters: Box::leak(Box::default()),

@@ -12,7 +12,9 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::auth::Users;
 use super::listener::Listener;
 use super::pid_file::PidFile;
 use super::{HttpOptions, Options, process};
@@ -109,6 +111,8 @@ pub struct Sockets {
     pub http: Option<std::net::TcpListener>,
     /// The pid file, opened and not yet written.
     pub pid_file: Option<PidFile>,
+    /// Who may speak.
+    pub users: Option<Arc<Users>>,
 }
 
 /// Everything that has to happen in its order: privileges are dropped after binding TCP and before
@@ -129,6 +133,8 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
         process::lift_lock_limit();
     }
     let mut listeners = bind_tcp(options)?;
+    // As root still, since passwords are often only root's to read.
+    let users = options.auth_file.as_deref().map(Users::load).transpose()?;
     // As root still, since the directory is often only root's to write.
     let pid_file = options.pid_file.as_deref().map(PidFile::open);
     let pid_file = pid_file.transpose();
@@ -151,6 +157,7 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
         listeners,
         http,
         pid_file,
+        users: users.map(Arc::new),
     })
 }
 
@@ -175,7 +182,7 @@ pub fn lock_memory(options: &Options) -> Result<(), StartError> {
 fn bind_tcp(options: &Options) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for listen in &options.listen {
-        match Listener::bind_tcp(listen.addr, options.backlog) {
+        match Listener::bind_tcp(listen, options.backlog) {
             Ok(listener) => listeners.push(listener),
             Err(error) if !listen.required && is_absent(&error) => {
                 tracing::info!(

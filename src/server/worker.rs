@@ -12,8 +12,11 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
+use super::auth::Users;
 use super::budget::Budget;
+use super::session::Rules;
 use crate::engine::Engine;
+use crate::protocol::codec::Protocol;
 use crate::stats::Counters;
 
 /// How long a stopping server waits for requests that were begun.
@@ -38,8 +41,26 @@ pub struct Worker {
     pub held: Arc<Budget>,
     /// Commands of one connection in a row (`-R`).
     pub requests_per_event: u32,
+    /// Who may speak; `None` for everybody.
+    pub users: Option<Arc<Users>>,
+    /// SASL is spoken (`-S`).
+    pub sasl: bool,
+    /// Failures are told to keystonemiddleware too (`binary_strict`).
+    pub binary_strict: bool,
     /// Connections in the middle of something.
     pub busy: AtomicUsize,
+}
+
+impl Worker {
+    /// How a conversation is held that may speak `protocol`.
+    pub fn rules(&self, protocol: Protocol) -> Rules<'_> {
+        Rules {
+            protocol,
+            binary_strict: self.binary_strict,
+            users: self.users.as_deref(),
+            sasl: self.sasl,
+        }
+    }
 }
 
 /// A running worker, as the listener sees it.

@@ -127,6 +127,12 @@ counters! {
     store_too_large,
     /// Values refused because no room could be made.
     store_no_memory,
+    /// Failures that keystonemiddleware was told as a success or a miss.
+    failures_untold,
+    /// Users and passwords that were looked at.
+    auth_cmds,
+    /// Those that do not belong together.
+    auth_errors,
     /// Bytes read from clients.
     bytes_read,
     /// Bytes written to clients.

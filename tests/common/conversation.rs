@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use tokencached::clock::Now;
 use tokencached::engine::{Engine, Found};
 use tokencached::server::output::Output;
-use tokencached::server::session::{Session, Step, Turn};
+use tokencached::server::session::{Rules, Session, Step, Turn};
 use tokencached::stats::Counters;
 
 /// `-R`, small, so that long inputs meet it.
@@ -30,10 +30,15 @@ pub struct Conversation<'e> {
 }
 
 impl<'e> Conversation<'e> {
-    /// A new connection.
+    /// A new connection on which everything may be spoken.
     pub fn new(engine: &'e Engine, counters: &'e Counters) -> Conversation<'e> {
+        Conversation::under(Rules::default(), engine, counters)
+    }
+
+    /// A new connection under these rules.
+    pub fn under(rules: Rules<'e>, engine: &'e Engine, counters: &'e Counters) -> Conversation<'e> {
         Conversation {
-            session: Session::new(engine),
+            session: Session::new(engine, rules),
             counters,
             output: Output::with_buffer(Vec::new()),
             input: Vec::new(),
@@ -61,7 +66,8 @@ impl<'e> Conversation<'e> {
             consumed += done;
             self.send();
             match step {
-                Step::Send => {}
+                // Nobody has to wait here.
+                Step::Send | Step::Pause(_) => {}
                 Step::Yield => work_left = Turn::work_for(COMMANDS_IN_A_ROW),
                 Step::Read { .. } => break,
                 Step::Close => {

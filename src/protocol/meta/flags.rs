@@ -5,7 +5,7 @@
 //! what the client is told; of tokens that cannot be read the last is.
 
 use super::key::KeyRoom;
-use crate::protocol::command::{Asked, Envelope, Exptime, Key, Terms};
+use crate::protocol::command::{Asked, Envelope, Exptime, Form, Key, Terms};
 use crate::protocol::error::Error;
 use crate::protocol::line::words_of;
 use crate::protocol::number;
@@ -47,7 +47,11 @@ impl<'b> Flags<'b> {
             return Err(Error::TooManyFlags);
         }
         let mut read = Flags {
-            terms: Terms::default(),
+            terms: Terms {
+                by_meta: true,
+                drops_old: true,
+                ..Terms::default()
+            },
             asked: Asked::of(key, false, flags),
             mode: None,
             delta: 1,
@@ -114,7 +118,7 @@ impl<'b> Flags<'b> {
     /// The envelope of a command that is answered by its flags alone.
     pub fn envelope(&self) -> Envelope<'b> {
         Envelope {
-            meta: Some(self.asked),
+            form: Form::Meta(self.asked),
             ..Envelope::default()
         }
     }

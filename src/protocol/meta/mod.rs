@@ -19,7 +19,7 @@ mod key;
 
 use super::classic::{VALUE_BYTES_MAX, with_block};
 use super::command::{
-    Asked, Command, Data, Decoded, Direction, Envelope, Exptime, Key, Mode, Store, Terms,
+    Asked, Command, Data, Decoded, Direction, Envelope, Exptime, Form, Key, Mode, Store, Terms,
 };
 use super::error::Error;
 use super::line::Line;
@@ -53,7 +53,7 @@ fn get<'b>(line: Line<'b>, room: &'b KeyRoom) -> Decoded<'b> {
         return line.error(Error::OpaqueTooLong);
     }
     let envelope = Envelope {
-        meta: Some(Asked {
+        form: Form::Meta(Asked {
             known_unique: flags.terms.unique,
             ..flags.asked
         }),
@@ -98,7 +98,7 @@ fn store<'b>(line: Line<'b>, room: &'b KeyRoom) -> Decoded<'b> {
         terms: Some(flags.terms),
     };
     let envelope = Envelope {
-        meta: Some(Asked {
+        form: Form::Meta(Asked {
             given_bytes: Some(value_bytes),
             ..flags.asked
         }),
@@ -185,7 +185,7 @@ fn inspect<'b>(line: Line<'b>, room: &'b KeyRoom) -> Decoded<'b> {
 
 fn asked_nothing(key: Key<'_>, key_is_binary: bool) -> Envelope<'_> {
     Envelope {
-        meta: Some(Asked::of(key, key_is_binary, &[])),
+        form: Form::Meta(Asked::of(key, key_is_binary, &[])),
         ..Envelope::default()
     }
 }
