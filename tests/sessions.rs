@@ -84,6 +84,7 @@ fn configure(script: &Script) -> Config {
     let machine = Machine {
         memory: None,
         root: false,
+        port_file: None,
         user_known: |_| true,
         addresses_of: |_, _| Ok(Vec::new()),
     };

@@ -30,6 +30,7 @@ fn machine() -> Machine {
             source: "/proc/meminfo".into(),
         }),
         root: true,
+        port_file: None,
         user_known: |name| name.len() < 9,
         addresses_of: |host, port| match host.len() {
             0..4 => Err(io::Error::other("unknown\nname")),

@@ -16,6 +16,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 
 /// What the configuration has to know about the machine and the process.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Machine {
     pub memory: Option<MemoryBound>,
     /// The process was started as root, so `-u` can be acted on.
     pub root: bool,
+    /// Where to write the TCP ports (`MEMCACHED_PORT_FILENAME`).
+    pub port_file: Option<PathBuf>,
     /// Is there a user of this name or number?
     pub user_known: fn(&str) -> bool,
     /// The addresses of a host name, with the port given. May block on DNS.
@@ -45,6 +48,7 @@ impl Machine {
         Machine {
             memory: memory_bound(|path| std::fs::read_to_string(path).ok()),
             root: nix::unistd::geteuid().is_root(),
+            port_file: std::env::var_os("MEMCACHED_PORT_FILENAME").map(PathBuf::from),
             user_known,
             addresses_of,
         }

@@ -274,6 +274,7 @@ impl<'m> Resolver<'m> {
             http: self.http(settings.http.clone(), allow_remote)?,
             user: self.user(settings.user.clone())?,
             pid_file: self.path("pidfile", &settings.pidfile),
+            port_file: self.machine.port_file.clone(),
             lock_memory: self.switch("lock_memory", &settings.lock_memory),
             daemonize: self.switch("daemon", &settings.daemon),
         })

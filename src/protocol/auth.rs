@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use super::binary;
 use super::error::Error;
 use super::line::Line;
 use super::number;
@@ -53,6 +54,10 @@ pub enum Attempt<'b> {
 
 /// Reads `set <any key> <any flags> <any exptime> <bytes>`, and behind it `<user> <password>`.
 pub fn decode(buffer: &[u8]) -> Attempt<'_> {
+    // A client of the binary protocol would wait for ever for the end of a line.
+    if buffer.first() == Some(&binary::REQUEST_MAGIC) {
+        return Attempt::Close;
+    }
     let searched = &buffer[..buffer.len().min(LINE_BYTES_MAX + 1)];
     let Some(end) = memchr::memchr(b'\n', searched) else {
         return match buffer.len() {
@@ -125,6 +130,7 @@ mod tests {
         );
         assert_eq!(decode(b"get a"), Attempt::NeedMore);
         assert_eq!(decode(b"get\r\n"), Attempt::Close);
+        assert_eq!(decode(b"\x80"), Attempt::Close);
         assert_eq!(decode(&[b'a'; 2048]), Attempt::NeedMore);
         assert_eq!(decode(&[b'a'; 2049]), Attempt::Close);
     }

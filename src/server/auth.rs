@@ -64,10 +64,9 @@ impl Users {
     /// If it cannot be read, may be read by anybody, or has a line that is no `user:password`.
     pub fn load(path: &Path) -> Result<Users, StartError> {
         let entries = RwLock::new(read(path)?);
-        Ok(Users {
-            path: path.to_owned(),
-            entries,
-        })
+        // The working folder is another one in the background.
+        let path = std::path::absolute(path).map_err(StartError::system)?;
+        Ok(Users { path, entries })
     }
 
     /// Reads the file again. Blocks for as long as that takes, and holds nobody up meanwhile.

@@ -31,7 +31,7 @@ use super::worker::Worker;
 use crate::clock::{Clock, Now};
 use crate::engine::Found;
 use crate::protocol::codec::Protocol;
-use crate::stats::connections;
+use crate::stats::connections::{self, State};
 
 /// What one `recv` takes at most.
 const READ_BYTES: usize = 64 << 10;
@@ -141,6 +141,12 @@ impl<'c, S> Connection<'c, S> {
             let change = if busy { 1 } else { usize::MAX };
             self.worker.busy.fetch_add(change, Relaxed);
         }
+        self.info.set_state(match () {
+            () if waiting => State::Mwrite,
+            () if self.session.is_skipping() => State::Swallow,
+            () if self.wanted > 0 || self.session.is_taking_in() => State::Nread,
+            () => State::Read,
+        });
     }
 }
 
@@ -217,6 +223,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         }
         let now = Clock::System.now();
         self.info.last_command.store(now.seconds, Relaxed);
+        self.info.set_state(State::ParseCmd);
         let mut output = match self.carried.take() {
             Some(carried) => *carried,
             None => Output::with_buffer(std::mem::take(&mut buffers.output)),
@@ -354,6 +361,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         consumed: usize,
         step: Step,
     ) -> io::Result<()> {
+        self.wanted = 0;
         if own.is_none() && consumed == shared.len() {
             return Ok(());
         }

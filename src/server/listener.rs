@@ -9,12 +9,13 @@
 //! - running out of descriptors or memory pauses accepting; it neither spins nor ends the server.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
@@ -25,7 +26,7 @@ use super::{Listen, StartError, UnixSocket, connection};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::protocol::codec::Protocol;
-use crate::stats::connections;
+use crate::stats::connections::{self, State};
 
 /// How long accepting pauses when there are no descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -68,6 +69,11 @@ impl Listener {
             protocol: listen.protocol,
             path: None,
         })
+    }
+
+    /// Where it listens, if that is TCP.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        SockRef::from(&self.socket).local_addr().ok()?.as_socket()
     }
 
     /// Binds a unix socket and listens on it. A socket file that nobody listens on any more is
@@ -163,16 +169,28 @@ impl Acceptor {
         self.workers.into_iter().for_each(WorkerThread::join);
     }
 
+    /// Enters the listening socket itself, for as long as what this gives is kept.
+    fn register(&self, listener: &Listener) -> Registered {
+        let info = connections::Connection::new(
+            listener.name().into(),
+            None,
+            State::Listening,
+            Clock::System.now().seconds,
+        );
+        Registered::new(&self.engine, Arc::new(info))
+    }
+
     fn hand_over(&self, peer: String, listener: &Listener, socket: Accepted) {
         let protocol = listener.protocol;
         let number = self.next.fetch_add(1, Relaxed) % self.workers.len();
         let target = &self.workers[number];
-        let info = Arc::new(connections::Connection {
-            peer: peer.into_boxed_str(),
-            local: Arc::clone(&listener.name),
-            last_command: AtomicU32::new(Clock::System.now().seconds),
-        });
-        let guard = Registered::new(&self.engine, &info);
+        let info = Arc::new(connections::Connection::new(
+            peer.into_boxed_str(),
+            Some(Arc::clone(&listener.name)),
+            State::Read,
+            Clock::System.now().seconds,
+        ));
+        let guard = Counted::new(&self.engine, &info);
         let worker = Arc::clone(&target.worker);
         match socket {
             Accepted::Tcp(stream) => drop(target.runtime.spawn(async move {
@@ -231,19 +249,16 @@ impl Accepted {
     }
 }
 
-/// A connection in the register and in the count, until it is dropped.
+/// A connection or a listening socket in the register, until it is dropped.
 struct Registered {
     engine: Arc<Engine>,
     number: u64,
 }
 
 impl Registered {
-    fn new(engine: &Arc<Engine>, info: &Arc<connections::Connection>) -> Registered {
-        let stats = engine.stats();
-        stats.server.curr_connections.fetch_add(1, Relaxed);
-        stats.server.total_connections.fetch_add(1, Relaxed);
+    fn new(engine: &Arc<Engine>, info: Arc<connections::Connection>) -> Registered {
         Registered {
-            number: stats.connections.enter(Arc::clone(info)),
+            number: engine.stats().connections.enter(info),
             engine: Arc::clone(engine),
         }
     }
@@ -251,9 +266,26 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let stats = self.engine.stats();
-        stats.connections.leave(self.number);
-        stats.server.curr_connections.fetch_sub(1, Relaxed);
+        self.engine.stats().connections.leave(self.number);
+    }
+}
+
+/// A connection in the register and in the count, until it is dropped.
+struct Counted(Registered);
+
+impl Counted {
+    fn new(engine: &Arc<Engine>, info: &Arc<connections::Connection>) -> Counted {
+        let server = &engine.stats().server;
+        server.curr_connections.fetch_add(1, Relaxed);
+        server.total_connections.fetch_add(1, Relaxed);
+        Counted(Registered::new(engine, Arc::clone(info)))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let server = &self.0.engine.stats().server;
+        server.curr_connections.fetch_sub(1, Relaxed);
     }
 }
 
@@ -264,6 +296,7 @@ impl Drop for Registered {
 pub async fn accept_loop(listener: Listener, acceptor: Arc<Acceptor>) -> Result<(), StartError> {
     let source =
         Source::new(&listener).map_err(|error| StartError::socket(&listener.name, error))?;
+    let _registered = acceptor.register(&listener);
     let mut paused = false;
     loop {
         match source.accept(&listener.name).await {

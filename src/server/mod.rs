@@ -21,6 +21,7 @@ mod listener;
 pub mod log;
 pub mod output;
 mod pid_file;
+mod port_file;
 mod process;
 pub mod session;
 mod start;
@@ -109,6 +110,8 @@ pub struct Options {
     pub user: Option<String>,
     /// Where to write the process's number.
     pub pid_file: Option<PathBuf>,
+    /// Where to write the TCP ports.
+    pub port_file: Option<PathBuf>,
     /// Keep all memory from being swapped.
     pub lock_memory: bool,
     /// Go into the background.

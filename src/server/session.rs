@@ -138,6 +138,16 @@ impl<'e> Session<'e> {
         self.skip == 0 && self.incoming.is_none() && !self.codec.in_run()
     }
 
+    /// Whether it passes over bytes that nobody wants.
+    pub fn is_skipping(&self) -> bool {
+        self.skip > 0
+    }
+
+    /// Whether it writes a large value as it arrives.
+    pub fn is_taking_in(&self) -> bool {
+        self.incoming.is_some()
+    }
+
     /// Executes what is complete in `input`. Gives how many bytes of it are done with, and what to
     /// do next.
     pub fn advance(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> (usize, Step) {

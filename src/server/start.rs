@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::auth::Users;
 use super::listener::Listener;
 use super::pid_file::PidFile;
-use super::{HttpOptions, Options, process};
+use super::{HttpOptions, Options, port_file, process};
 
 /// Why the server could not start: the setting, what went wrong with it, and what would do.
 #[derive(Debug)]
@@ -133,6 +133,13 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
         process::lift_lock_limit();
     }
     let mut listeners = bind_tcp(options)?;
+    if let Some(path) = options
+        .port_file
+        .as_deref()
+        .filter(|_| !listeners.is_empty())
+    {
+        tell_ports(path, &listeners);
+    }
     // As root still, since passwords are often only root's to read.
     let users = options.auth_file.as_deref().map(Users::load).transpose()?;
     // As root still, since the directory is often only root's to write.
@@ -159,6 +166,15 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
         pid_file,
         users: users.map(Arc::new),
     })
+}
+
+/// As in memcached, a file that cannot be written is no reason not to serve.
+fn tell_ports(path: &Path, listeners: &[Listener]) {
+    let addresses = listeners.iter().filter_map(Listener::tcp_address);
+    if let Err(error) = port_file::write(path, addresses) {
+        let path = path.display();
+        tracing::warn!("{path} cannot be written: {error}; set MEMCACHED_PORT_FILENAME to another");
+    }
 }
 
 /// Carries out `-k`. A child does not inherit it, so it is done again after going into the background.

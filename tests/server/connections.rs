@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::daemon::{Client, Daemon, KIB, allow_many_connections, pattern, wait_until};
+use crate::daemon::{Client, Daemon, KIB, MIB, allow_many_connections, pattern, wait_until};
 
 #[test]
 fn an_idle_connection_is_never_closed() {
@@ -228,4 +228,51 @@ fn a_connection_over_each_kind_of_socket_counts_once() {
     let listening = format!("unix:{path}");
     let by_unix = conns.iter().filter(|(_, value)| *value == listening);
     assert!(by_unix.count() >= 2, "{conns:?}");
+}
+
+/// Waits until `stats conns` shows the states in the order of arrival, listening sockets first.
+fn wait_for_states(asking: &mut Client<TcpStream>, expected: &[&str]) {
+    let is_expected = || {
+        let lines = asking.stats("conns");
+        let of = |name: &str| -> Vec<String> {
+            let named = lines.iter().filter(|(key, _)| key.ends_with(name));
+            named.map(|(_, value)| value.clone()).collect()
+        };
+        let states = of(":state");
+        assert_eq!(of(":addr").len(), states.len());
+        assert_eq!(of(":secs_since_last_cmd").len(), states.len());
+        // A listening socket came in nowhere.
+        assert_eq!(of(":listen_addr").len(), states.len() - 1);
+        states == expected
+    };
+    wait_until(&format!("{expected:?}"), is_expected);
+}
+
+#[test]
+fn stats_conns_tells_what_each_connection_waits_for_in_memcacheds_words() {
+    let daemon = Daemon::start("-I 2m");
+    let mut asking = daemon.client();
+    asking.must_set("large", &pattern(1, MIB));
+    wait_for_states(&mut asking, &["conn_listening", "conn_parse_cmd"]);
+    let idle = daemon.client();
+    let mut in_value = daemon.client();
+    in_value.send("set k 0 0 10\r\n12345");
+    wait_until("the value has begun", || asking.stat("buffer_bytes") > 0);
+    let mut skipping = daemon.client();
+    skipping.send("set k 0 0 3000000\r\n12345");
+    assert_eq!(skipping.line(), "SERVER_ERROR object too large for cache");
+    let mut deaf = daemon.client();
+    deaf.send("get large\r\n".repeat(64));
+    let states = [
+        "conn_listening",
+        "conn_parse_cmd",
+        "conn_read",
+        "conn_nread",
+        "conn_swallow",
+        "conn_mwrite",
+    ];
+    wait_for_states(&mut asking, &states);
+    drop((idle, in_value, skipping, deaf));
+    wait_until("all are gone", || asking.stat("curr_connections") == 1);
+    wait_for_states(&mut asking, &["conn_listening", "conn_parse_cmd"]);
 }

@@ -3,6 +3,8 @@
 //! Each module protects one promise, named in its header; the tests are named after the behaviour.
 //! None measures time. What is bounded is bytes, CPU time and counts.
 
+mod auth;
+mod binary;
 mod budget;
 mod commands;
 mod connections;
@@ -13,6 +15,9 @@ mod sockets;
 mod start;
 mod stop;
 mod values;
+
+#[path = "../common/frames.rs"]
+mod frames;
 
 #[path = "../common/daemon.rs"]
 mod daemon;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::daemon::{Client, Folder, PROGRAM, is_root, pid, refused, wait_until};
+use crate::daemon::{Client, Daemon, Folder, PROGRAM, is_root, pid, refused, wait_until};
 
 fn refusal(args: &[&str]) -> String {
     let mut command = Command::new(PROGRAM);
@@ -14,6 +14,38 @@ fn refusal(args: &[&str]) -> String {
     assert_eq!(status, Some(78), "{args:?}: {text}");
     assert_eq!(text.lines().count(), 1, "{args:?}: {text}");
     text
+}
+
+#[test]
+fn the_port_file_names_the_port_of_each_address() {
+    let folder = Folder::new();
+    let path = folder.path("ports");
+    let mut command = Command::new(PROGRAM);
+    command.args(["-l", "127.0.0.1,[::1]:0", "-p", "-1", "--http", "off"]);
+    if is_root() {
+        command.args(["-u", "root"]);
+    }
+    command.env("MEMCACHED_PORT_FILENAME", &path);
+    let daemon = Daemon::run(command);
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(lines[0], format!("TCP INET: {}", daemon.address().port()));
+    assert!(lines[1].starts_with("TCP INET6: "), "{text}");
+    assert_eq!(folder.names(), ["ports"], "nothing is left beside it");
+}
+
+#[test]
+fn a_port_file_that_cannot_be_written_is_no_reason_not_to_serve() {
+    let mut command = Command::new(PROGRAM);
+    command.args(["-l", "127.0.0.1:0", "--http", "off"]);
+    if is_root() {
+        command.args(["-u", "root"]);
+    }
+    command.env("MEMCACHED_PORT_FILENAME", "/nowhere/at.all");
+    let daemon = Daemon::run(command);
+    assert!(daemon.log().contains("MEMCACHED_PORT_FILENAME"));
+    assert_eq!(daemon.client().ask("version"), "VERSION 1.6.45");
 }
 
 #[test]

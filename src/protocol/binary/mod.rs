@@ -1,6 +1,6 @@
 //! The binary protocol: what keystonemiddleware speaks as soon as SASL or TLS is configured.
 //!
-//! [`decode`] takes the front of a connection's buffer, [`encode`] writes replies; both are called by
+//! [`decode`] takes the front of a connection's buffer, [`encode()`] writes replies; both are called by
 //! `server::session` and do no I/O. A request is a header of 24 bytes, extras, a key and a value, all
 //! lengths in front: nothing is searched, and the same [`command`](super::command) model as for the text
 //! protocols comes out.
