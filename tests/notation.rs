@@ -84,6 +84,7 @@ fn what_is_not_a_frame_is_an_error_of_the_script() {
         "> GET key",
         "> GET name=k",
         "> GET cas=x",
+        "> GET datatype=256",
         "> GET key=\"k",
     ] {
         let text = format!("frames: yes\n== a block\n{line}\n");

@@ -197,16 +197,17 @@ impl Frame {
 
     fn name(&mut self, name: &str, value: &str) -> Result<(), String> {
         if let Some((_, range)) = FIELDS.iter().find(|(field, _)| *field == name) {
-            self.fields.push((range.clone(), Number::parse(value)?));
+            let number = Number::parse(value, range.len())?;
+            self.fields.push((range.clone(), number));
         } else if let Some((_, bytes)) = EXTRAS.iter().find(|(extra, _)| *extra == name) {
-            let number = Number::parse(value)?;
+            let number = Number::parse(value, *bytes)?;
             self.extras.push(Piece::Number(*bytes, number));
         } else {
             match name {
                 "extras" => self.extras.push(Piece::Bytes(Text::parse(value)?)),
                 "key" => self.key = Text::parse(value)?,
                 "value" => self.value = Value::Text(Text::parse(value)?),
-                "number" => self.value = Value::Number(Number::parse(value)?),
+                "number" => self.value = Value::Number(Number::parse(value, 8)?),
                 _ => return Err(format!("a frame has no {name:?}")),
             }
         }
@@ -273,7 +274,8 @@ impl Frame {
 }
 
 impl Number {
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Parses a number that must fit this many bytes.
+    fn parse(text: &str, bytes: usize) -> Result<Self, String> {
         if let Some(inner) = text.strip_prefix('{').and_then(|it| it.strip_suffix('}')) {
             return Ok(match inner.strip_suffix(":u64") {
                 Some(name) => Number::Captured(name.to_string()),
@@ -284,7 +286,11 @@ impl Number {
             Some(digits) => u64::from_str_radix(digits, 16),
             None => text.parse(),
         };
-        let number = number.map_err(|_| format!("{text:?} is not a number"))?;
+        let fitting = number.ok().filter(|number| {
+            let bits_over = 64 - 8 * bytes as u32;
+            number.leading_zeros() >= bits_over
+        });
+        let number = fitting.ok_or_else(|| format!("{text:?} is no number of {bytes} bytes"))?;
         Ok(Number::Fixed(number))
     }
 
