@@ -8,6 +8,8 @@
 //! ```text
 //! # comment, anywhere
 //! args: -I 1024             header: server flags the script needs
+//! users: alice:secret       header: a line of the file of users, which makes one and names it to the server
+//! frames: yes               header: `>` and `<` are frames of the binary protocol, as frame.rs has them
 //!
 //! == cas stores only over the unique it was given
 //! > set k 0 0 1             sends the text and CRLF
@@ -28,22 +30,29 @@
 //! tick in between.
 //!
 //! Texts know the escapes `\r \n \0 \t \\ \{ \xNN`, the repetition `{a*1000}` (of any text), and `{u}`, which recalls a
-//! capture. Write a trailing space only in the exact forms, where an editor cannot strip it.
+//! capture. Write a trailing space only in the exact forms, where an editor cannot strip it. Among frames `>>` and `<<`
+//! are still exact texts, and `<*` passes over frames.
 //!
 //! An expectation may name the servers it holds for: `<[18] ERROR` is for the memcached oracle before 1.6.27 (Debian
 //! 12's 1.6.18) alone, `<[!18]` for everything else, `[45]` means newer memcached. `skip[45]: reason` in a block
 //! leaves it out for an oracle, and in the header the whole file.
 //!
 //! Invariants: *one write*: sends with no other step between them are pipelined in one write. *Sentinel*: a block that
-//! does not end in `<close` or `open` ends with `version` and its answer, so a reply that should not have come is found.
+//! does not end in `<close` or `open` ends with `version` and its answer, among frames with those of VERSION, so a reply that should not have come is found.
 //! *Alone*: a block begins on a fresh connection and uses keys of its own, so any one can be run by itself.
 
 #![allow(dead_code)] // Every test binary that includes this file uses its own part of it.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+pub mod frame;
+mod text;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use frame::Frame;
+use text::{Progress, Text};
+
+pub use text::{Captures, Clock, escape};
 
 /// Who answers: tokencached itself, or one of the two generations of memcached that serve as oracles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +69,21 @@ pub enum Target {
 pub struct Script {
     /// Server flags the script needs, from the `args:` line.
     pub args: Vec<String>,
+    /// Lines `user:password` of the file for `-Y`; without any there is none.
+    pub users: Vec<String>,
     pub blocks: Vec<Block>,
+    notation: Notation,
     /// Skips from the header; every block has them too.
     skips: Vec<Skip>,
+}
+
+/// What `>` and `<` stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notation {
+    /// Lines.
+    Text,
+    /// Frames of the binary protocol.
+    Frames,
 }
 
 /// The oracles a block is not for, and why.
@@ -75,6 +96,7 @@ pub struct Block {
     /// Line of the `==` heading, counted from 1.
     pub line: usize,
     pub steps: Vec<Step>,
+    notation: Notation,
     skips: Vec<Skip>,
     /// The block ends in the middle of a request, so no sentinel can follow.
     ends_open: bool,
@@ -101,28 +123,23 @@ pub enum Action {
     Connect,
 }
 
-/// Numbers captured from replies, as they were spelt.
-pub type Captures = BTreeMap<String, Vec<u8>>;
-
 /// Bytes to send, in which captures may be recalled.
 #[derive(Debug)]
-pub struct Template(Vec<Part>);
+pub struct Template(Content);
 
 /// What a reply must be.
 #[derive(Debug)]
 pub struct Pattern {
-    parts: Vec<Part>,
-    /// Lines that do not match are passed over (`<*`).
-    skips_lines: bool,
+    content: Content,
+    /// Lines or frames that do not match are passed over (`<*`).
+    passes_over: bool,
 }
 
-/// Whether seconds pass by themselves while a script runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clock {
-    /// They do.
-    Runs,
-    /// Only `wait` lets them.
-    Stands,
+/// The two notations.
+#[derive(Debug)]
+enum Content {
+    Text(Text),
+    Frame(Frame),
 }
 
 /// The matcher's verdict on the bytes received so far.
@@ -136,14 +153,20 @@ pub enum Match {
     Mismatch(String),
 }
 
-/// The transcripts of the classic text protocol and of the meta commands, each with its folder's and
-/// file's name. Panics where one cannot be read.
-pub fn read_all() -> Vec<(String, Script)> {
+/// The folders of the transcripts that begin in the text protocols.
+pub const TEXT: &[&str] = &["classic", "meta"];
+/// The folder of those of the binary protocol.
+pub const BINARY: &[&str] = &["binary"];
+/// The folder of those of servers that know users, in both protocols.
+pub const AUTH: &[&str] = &["auth"];
+
+/// The transcripts in these folders, each with its folder's and file's name. Panics where one cannot be read.
+pub fn read_all(folders: &[&str]) -> Vec<(String, Script)> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let entries = |folder: &str| {
+    let entries = |folder: &&str| {
         fs::read_dir(scripts.join(folder)).expect("the scripts are part of the repository")
     };
-    let entries = entries("classic").chain(entries("meta"));
+    let entries = folders.iter().flat_map(entries);
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let parse = |path: PathBuf| {
@@ -163,7 +186,9 @@ impl Script {
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut script = Script {
             args: Vec::new(),
+            users: Vec::new(),
             blocks: Vec::new(),
+            notation: Notation::Text,
             skips: Vec::new(),
         };
         for (line, text) in (1..).zip(text.lines()) {
@@ -188,6 +213,7 @@ impl Script {
                 name: name.to_string(),
                 line,
                 steps: Vec::new(),
+                notation: self.notation,
                 skips: self.skips.clone(),
                 ends_open: false,
             });
@@ -200,10 +226,15 @@ impl Script {
             self.skips.push(parse_skip(skip)?);
             return Ok(());
         }
-        let args = text.strip_prefix("args: ");
-        let args = args.ok_or("neither `args:` nor `skip` nor a block")?;
-        self.args
-            .extend(args.split_whitespace().map(str::to_string));
+        match text.split_once(": ") {
+            Some(("args", args)) => {
+                let args = args.split_whitespace().map(str::to_string);
+                self.args.extend(args);
+            }
+            Some(("users", user)) => self.users.push(user.to_string()),
+            Some(("frames", "yes")) => self.notation = Notation::Frames,
+            _ => return Err("no `args:`, `users:`, `frames: yes`, `skip` or block".to_string()),
+        }
         Ok(())
     }
 }
@@ -232,8 +263,8 @@ impl Block {
             return Ok(());
         }
         let (targets, action) = match text.strip_prefix('<') {
-            Some(rest) => parse_expectation(rest)?,
-            None => (Targets::ALL, parse_command(text)?),
+            Some(rest) => parse_expectation(rest, self.notation)?,
+            None => (Targets::ALL, parse_command(text, self.notation)?),
         };
         self.steps.push(Step {
             line,
@@ -250,13 +281,17 @@ impl Block {
         if self.ends_open || matches!(last.action, Action::Close) {
             return Ok(());
         }
-        for action in [
-            Action::Send(Template(parse_parts("version\\r\\n")?)),
-            Action::Expect(Pattern {
-                parts: parse_parts("VERSION {_:u64}.{_:u64}.{_:u64}\\r\\n")?,
-                skips_lines: false,
-            }),
-        ] {
+        let (request, answer) = match self.notation {
+            Notation::Text => ("version", "VERSION {_:u64}.{_:u64}.{_:u64}"),
+            Notation::Frames => ("VERSION", "VERSION value={_:u64}.{_:u64}.{_:u64}"),
+        };
+        let content = |text: &str| parse_content(&format!(" {text}"), false, self.notation);
+        let send = Action::Send(Template(content(request)?));
+        let expect = Action::Expect(Pattern {
+            content: content(answer)?,
+            passes_over: false,
+        });
+        for action in [send, expect] {
             self.steps.push(Step {
                 line: self.line,
                 action,
@@ -270,11 +305,10 @@ impl Block {
 impl Template {
     /// The bytes to send. Panics where the script recalls what it has not captured.
     pub fn render(&self, captures: &Captures) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for part in &self.0 {
-            bytes.extend_from_slice(part.literal(captures));
+        match &self.0 {
+            Content::Text(text) => text.render(captures),
+            Content::Frame(frame) => frame.render(captures),
         }
-        bytes
     }
 }
 
@@ -283,91 +317,62 @@ impl Pattern {
     pub fn matches(&self, received: &[u8], captures: &mut Captures, clock: Clock) -> Match {
         let mut start = 0;
         loop {
+            let rest = &received[start..];
             let mut found = captures.clone();
-            match self.match_once(&received[start..], &mut found, clock) {
-                Match::Complete { consumed } => {
+            match self.content.follow(rest, &mut found, clock) {
+                Progress::Complete { consumed } => {
                     *captures = found;
                     return Match::Complete {
                         consumed: start + consumed,
                     };
                 }
-                Match::Mismatch(_) if self.skips_lines => {
-                    match received[start..].iter().position(|&byte| byte == b'\n') {
-                        Some(newline) => start += newline + 1,
-                        None => return Match::Incomplete,
-                    }
-                }
-                verdict => return verdict,
+                Progress::Incomplete => return Match::Incomplete,
+                Progress::Mismatch if self.passes_over => match self.content.unit(rest) {
+                    Some(length) => start += length,
+                    None => return Match::Incomplete,
+                },
+                Progress::Mismatch => return self.mismatch(rest, captures),
             }
         }
     }
 
     /// What is expected, in the notation of the scripts.
     pub fn describe(&self, captures: &Captures) -> String {
-        let mut text = String::from(if self.skips_lines { "... " } else { "" });
-        for part in &self.parts {
-            match part {
-                Part::Number(name) => write!(text, "{{{name}:u64}}").expect("a String takes all"),
-                Part::Seconds(count) => write!(text, "{{{count}s}}").expect("a String takes all"),
-                literal => text.push_str(&escape(literal.literal(captures))),
-            }
-        }
-        text
-    }
-
-    fn match_once(&self, received: &[u8], captures: &mut Captures, clock: Clock) -> Match {
-        let mut rest = received;
-        for part in &self.parts {
-            let wanted = match part {
-                Part::Number(_) | Part::Seconds(_) => {
-                    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                    if digits == rest.len() {
-                        return Match::Incomplete;
-                    }
-                    if digits == 0 {
-                        return self.mismatch(received, captures);
-                    }
-                    let (number, behind) = rest.split_at(digits);
-                    if !part.takes(number, captures, clock) {
-                        return self.mismatch(received, captures);
-                    }
-                    rest = behind;
-                    continue;
-                }
-                literal => literal.literal(captures),
-            };
-            let common = wanted.len().min(rest.len());
-            if wanted[..common] != rest[..common] {
-                return self.mismatch(received, captures);
-            }
-            if common < wanted.len() {
-                return Match::Incomplete;
-            }
-            rest = &rest[common..];
-        }
-        Match::Complete {
-            consumed: received.len() - rest.len(),
+        let dots = if self.passes_over { "... " } else { "" };
+        match &self.content {
+            Content::Text(text) => format!("{dots}{}", text.describe(captures)),
+            Content::Frame(frame) => format!("{dots}{}", frame.describe(captures)),
         }
     }
 
     fn mismatch(&self, received: &[u8], captures: &Captures) -> Match {
-        Match::Mismatch(format!(
-            "expected \"{}\", got \"{}\"",
-            self.describe(captures),
-            escape(received)
-        ))
+        let got = match self.content {
+            Content::Text(_) => escape(received),
+            Content::Frame(_) => frame::describe_received(received),
+        };
+        let expected = self.describe(captures);
+        Match::Mismatch(format!("expected \"{expected}\", got \"{got}\""))
     }
 }
 
-/// Shows bytes in the escapes of the scripts; what is long is cut.
-pub fn escape(bytes: &[u8]) -> String {
-    const SHOWN_BYTES_MAX: usize = 300;
-    let shown = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
-    let mut text = shown.escape_ascii().to_string();
-    if shown.len() < bytes.len() {
-        write!(text, "... ({} bytes)", bytes.len()).expect("a String takes all");
+impl Content {
+    fn follow(&self, received: &[u8], captures: &mut Captures, clock: Clock) -> Progress {
+        match self {
+            Content::Text(text) => text.follow(received, captures, clock),
+            Content::Frame(frame) => frame.follow(received, captures, clock),
+        }
     }
-    text
+
+    /// The length of the line or frame that `received` begins with, if it is there to its end.
+    fn unit(&self, received: &[u8]) -> Option<usize> {
+        match self {
+            Content::Text(_) => {
+                let newline = received.iter().position(|&byte| byte == b'\n');
+                newline.map(|newline| newline + 1)
+            }
+            Content::Frame(_) => frame::length(received),
+        }
+    }
 }
 
 /// A set of targets: all of them, or those named, or all but those named.
@@ -407,48 +412,6 @@ impl Targets {
     }
 }
 
-/// A piece of a text once its escapes and repetitions are resolved.
-#[derive(Debug)]
-enum Part {
-    Bytes(Vec<u8>),
-    /// `{name:u64}`: one or more digits.
-    Number(String),
-    /// `{30s}`: a number of seconds.
-    Seconds(u64),
-    /// `{name}`: what was captured under the name.
-    Recall(String),
-}
-
-impl Part {
-    /// Whether a number is one that this part expects; one to capture is captured.
-    fn takes(&self, number: &[u8], captures: &mut Captures, clock: Clock) -> bool {
-        match self {
-            Part::Seconds(count) => {
-                let number = String::from_utf8_lossy(number).parse::<u64>();
-                let ticks = u64::from(clock == Clock::Runs);
-                number.is_ok_and(|number| number.abs_diff(*count) <= ticks)
-            }
-            Part::Number(name) => {
-                captures.insert(name.clone(), number.to_vec());
-                true
-            }
-            Part::Bytes(_) | Part::Recall(_) => false,
-        }
-    }
-
-    /// The bytes this part stands for. Panics on a number to capture, and on a name nothing was captured under.
-    fn literal<'a>(&'a self, captures: &'a Captures) -> &'a [u8] {
-        match self {
-            Part::Bytes(bytes) => bytes,
-            Part::Recall(name) => captures
-                .get(name)
-                .unwrap_or_else(|| panic!("the script recalls {{{name}}} before capturing it")),
-            Part::Seconds(count) => panic!("the script cannot send the pattern {{{count}s}}"),
-            Part::Number(name) => panic!("the script cannot send the pattern {{{name}:u64}}"),
-        }
-    }
-}
-
 /// Parses what follows the word `skip`.
 fn parse_skip(text: &str) -> Result<Skip, String> {
     let (targets, text) = Targets::parse_prefix(text)?;
@@ -457,21 +420,26 @@ fn parse_skip(text: &str) -> Result<Skip, String> {
 }
 
 /// Parses what follows the first `<` of an expectation.
-fn parse_expectation(text: &str) -> Result<(Targets, Action), String> {
-    if text == "close" {
-        return Ok((Targets::ALL, Action::Close));
-    }
+fn parse_expectation(text: &str, notation: Notation) -> Result<(Targets, Action), String> {
     let (exact, text) = strip_flag(text, '<');
-    let (skips_lines, text) = strip_flag(text, '*');
+    let (passes_over, text) = strip_flag(text, '*');
     let (targets, text) = Targets::parse_prefix(text)?;
-    let parts = parse_text(text, exact)?;
-    Ok((targets, Action::Expect(Pattern { parts, skips_lines })))
+    if text == "close" {
+        return Ok((targets, Action::Close));
+    }
+    let content = parse_content(text, exact, notation)?;
+    let pattern = Pattern {
+        content,
+        passes_over,
+    };
+    Ok((targets, Action::Expect(pattern)))
 }
 
-fn parse_command(text: &str) -> Result<Action, String> {
+fn parse_command(text: &str, notation: Notation) -> Result<Action, String> {
     if let Some(text) = text.strip_prefix('>') {
         let (exact, text) = strip_flag(text, '>');
-        return parse_text(text, exact).map(|parts| Action::Send(Template(parts)));
+        let content = parse_content(text, exact, notation)?;
+        return Ok(Action::Send(Template(content)));
     }
     match text.split_once(' ') {
         None if text == "connect" => Ok(Action::Connect),
@@ -490,80 +458,15 @@ fn strip_flag(text: &str, flag: char) -> (bool, &str) {
     }
 }
 
-/// Parses the text of a send or an expectation, and adds CRLF unless it is `exact`.
-fn parse_text(text: &str, exact: bool) -> Result<Vec<Part>, String> {
-    if text.is_empty() && !exact {
-        return parse_parts("\\r\\n");
+/// Parses what a step sends or expects: in text an `exact` one or a line, and in frames an exact text or a frame.
+fn parse_content(text: &str, exact: bool, notation: Notation) -> Result<Content, String> {
+    if text.is_empty() && !exact && notation == Notation::Text {
+        return Text::parse("\\r\\n").map(Content::Text);
     }
     let text = text.strip_prefix(' ').ok_or("no space before the text")?;
-    match exact {
-        true => parse_parts(text),
-        false => parse_parts(&format!("{text}\\r\\n")),
+    match (exact, notation) {
+        (true, _) => Text::parse(text).map(Content::Text),
+        (false, Notation::Text) => Text::parse(&format!("{text}\\r\\n")).map(Content::Text),
+        (false, Notation::Frames) => Frame::parse(text).map(Content::Frame),
     }
-}
-
-fn parse_parts(text: &str) -> Result<Vec<Part>, String> {
-    let mut parts = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let brace = find_unescaped(rest, '{').unwrap_or(rest.len());
-        if brace > 0 {
-            parts.push(Part::Bytes(unescape(&rest[..brace])?));
-        }
-        rest = &rest[brace..];
-        if let Some(inner) = rest.strip_prefix('{') {
-            let (inner, after) = inner.split_once('}').ok_or("no } after {")?;
-            parts.push(parse_braces(inner)?);
-            rest = after;
-        }
-    }
-    Ok(parts)
-}
-
-fn parse_braces(inner: &str) -> Result<Part, String> {
-    if let Some((text, times)) = inner.rsplit_once('*') {
-        let times = times.parse().map_err(|_| "no number after *")?;
-        return Ok(Part::Bytes(unescape(text)?.repeat(times)));
-    }
-    match inner.split_once(':') {
-        Some((name, "u64")) => Ok(Part::Number(name.to_string())),
-        Some((_, kind)) => Err(format!("cannot capture a {kind}")),
-        None => match inner.strip_suffix('s').map(str::parse) {
-            Some(Ok(count)) => Ok(Part::Seconds(count)),
-            _ => Ok(Part::Recall(inner.to_string())),
-        },
-    }
-}
-
-fn find_unescaped(text: &str, wanted: char) -> Option<usize> {
-    let mut escaped = false;
-    text.char_indices().find_map(|(at, char)| {
-        let found = char == wanted && !escaped;
-        escaped = char == '\\' && !escaped;
-        found.then_some(at)
-    })
-}
-
-fn unescape(text: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let mut input = text.bytes();
-    while let Some(byte) = input.next() {
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        bytes.push(match input.next() {
-            Some(b'r') => b'\r',
-            Some(b'n') => b'\n',
-            Some(b't') => b'\t',
-            Some(b'0') => 0,
-            Some(same @ (b'\\' | b'{')) => same,
-            Some(b'x') => {
-                let digits: String = input.by_ref().take(2).map(char::from).collect();
-                u8::from_str_radix(&digits, 16).map_err(|_| "\\x takes two hexadecimal digits")?
-            }
-            _ => return Err("unknown escape".to_string()),
-        });
-    }
-    Ok(bytes)
 }
