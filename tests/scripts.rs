@@ -39,13 +39,11 @@ fn tokencached_follows_the_transcripts() {
 }
 
 #[test]
-#[ignore = "the binary protocol is not connected yet"]
 fn tokencached_follows_the_binary_transcripts() {
     run_all(&tokencached(), script::BINARY);
 }
 
 #[test]
-#[ignore = "-Y and -S are not connected yet"]
 fn tokencached_follows_the_transcripts_of_users() {
     run_all(&tokencached(), script::AUTH);
 }

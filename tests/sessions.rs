@@ -21,6 +21,8 @@ use script::{Action, Block, Captures, Match, Script, Step, Target, escape};
 use tokencached::clock::Clock;
 use tokencached::config::{self, Config, Machine};
 use tokencached::engine::Engine;
+use tokencached::server::auth::Users;
+use tokencached::server::session::Rules;
 use tokencached::stats::memcached::Process;
 use tokencached::store::Store;
 
@@ -43,37 +45,31 @@ fn the_transcripts_hold_byte_by_byte() {
 }
 
 #[test]
-#[ignore = "the binary protocol is not connected yet"]
 fn the_binary_transcripts_hold_whole() {
     hold_whole(script::BINARY);
 }
 
 #[test]
-#[ignore = "the binary protocol is not connected yet"]
 fn the_binary_transcripts_hold_cut_at_every_byte() {
     hold_cut_at_every_byte(script::BINARY);
 }
 
 #[test]
-#[ignore = "the binary protocol is not connected yet"]
 fn the_binary_transcripts_hold_byte_by_byte() {
     hold_byte_by_byte(script::BINARY);
 }
 
 #[test]
-#[ignore = "-Y and -S are not connected yet"]
 fn the_transcripts_of_users_hold_whole() {
     hold_whole(script::AUTH);
 }
 
 #[test]
-#[ignore = "-Y and -S are not connected yet"]
 fn the_transcripts_of_users_hold_cut_at_every_byte() {
     hold_cut_at_every_byte(script::AUTH);
 }
 
 #[test]
-#[ignore = "-Y and -S are not connected yet"]
 fn the_transcripts_of_users_hold_byte_by_byte() {
     hold_byte_by_byte(script::AUTH);
 }
@@ -178,10 +174,19 @@ fn run(config: &Config, block: &Block, pieces: Pieces) -> Result<Ran, String> {
     let store = Store::new(&config.store).expect("there is memory for a store");
     let engine = Engine::new(store, config.engine.clone(), process);
     let counters = engine.stats().register_worker();
+    let users = config.server.auth_file.as_deref().map(Users::load);
+    let users = users.transpose().map_err(|error| error.to_string())?;
+    let rules = Rules {
+        protocol: config.server.listen[0].protocol,
+        binary_strict: config.server.binary_strict,
+        users: users.as_ref(),
+        sasl: config.server.sasl,
+    };
+    let connect = || Conversation::under(rules, &engine, &counters);
     let mut client = Client {
         clock: &clock,
-        connect: || Conversation::new(&engine, &counters),
-        conversation: Conversation::new(&engine, &counters),
+        connect,
+        conversation: connect(),
         pieces,
         unsent: Vec::new(),
         sent: 0,

@@ -89,13 +89,14 @@ pub fn decode(buffer: &[u8]) -> Attempt<'_> {
     }
 }
 
-/// Reads the message of PLAIN: whom to act for, which is not looked at, user and password, with a zero
-/// between them. `None` where it is something else.
+/// Reads the message of PLAIN: whom to act for, user and password, with a zero between them. `None` where
+/// it is something else, or asks to act for somebody else.
 pub fn plain(message: &[u8]) -> Option<Credentials<'_>> {
-    let (_, rest) = split_at_byte(message, 0)?;
+    let (acts_for, rest) = split_at_byte(message, 0)?;
     let (user, password) = split_at_byte(rest, 0)?;
     let is_complete = !user.is_empty() && !password.is_empty() && !password.contains(&0);
-    is_complete.then_some(Credentials { user, password })
+    let is_oneself = acts_for.is_empty() || acts_for == user;
+    (is_complete && is_oneself).then_some(Credentials { user, password })
 }
 
 fn split_at_byte(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn plain_has_two_zeros() {
         assert!(plain(b"\0alice\0secret").is_some());
-        assert!(plain(b"bob\0alice\0secret").is_some());
+        assert!(plain(b"alice\0alice\0secret").is_some());
         for bad in [
             &b""[..],
             b"alice",
@@ -146,6 +147,7 @@ mod tests {
             b"\0alice\0",
             b"\0\0secret",
             b"\0a\0b\0c",
+            b"bob\0alice\0secret",
         ] {
             assert_eq!(plain(bad), None);
         }

@@ -281,11 +281,11 @@ impl<'e> Session<'e> {
 
     fn recover(&mut self, bad: Bad, turn: &mut Turn<'_, 'e>) -> Next {
         turn.spend(COMMAND_WORK);
+        let bad = if self.admitted { bad } else { unadmitted(bad) };
         if let Some(error) = bad.reply {
             codec::encode_error(&bad.form, error, turn.output);
         }
         match bad.recovery {
-            Recovery::Skip(_) if !self.admitted => Next::Stop(Step::Close),
             Recovery::Skip(bytes) => {
                 self.skip = bytes;
                 Next::Consumed(0)
@@ -439,7 +439,9 @@ impl<'e> Session<'e> {
                 self.answer(&envelope, Reply::Mechanisms(auth::PLAIN), turn);
                 return Next::Consumed(consumed);
             }
-            Sasl::Start { mechanism, message } if mechanism == auth::PLAIN.as_bytes() => {
+            Sasl::Start { mechanism, message }
+                if mechanism.eq_ignore_ascii_case(auth::PLAIN.as_bytes()) =>
+            {
                 if message.0.is_empty() {
                     self.sasl_begun = true;
                     self.answer(&envelope, Reply::Continue, turn);
@@ -480,9 +482,27 @@ impl<'e> Session<'e> {
     ) -> Next {
         turn.counters.auth_cmds.add(1);
         turn.counters.auth_errors.add(1);
+        self.admitted = false;
         self.refusals = self.refusals.saturating_add(1);
         self.answer(&envelope, Reply::Error(Error::AuthenticationFailure), turn);
         Next::Pause(consumed, delay(self.refusals))
+    }
+}
+
+/// Bad input of a binary client that has not said who it is: it is told that first, as in memcached, but
+/// for what cannot be a request, and for a step of SASL.
+fn unadmitted(bad: Bad) -> Bad {
+    const SASL_OPCODES: [u8; 2] = [0x21, 0x22];
+    let is_sasl = matches!(bad.form, Form::Binary(frame) if SASL_OPCODES.contains(&frame.opcode));
+    let is_request =
+        matches!(bad.recovery, Recovery::Skip(_)) || bad.reply == Some(Error::BadFormat);
+    if is_sasl || !is_request {
+        return bad;
+    }
+    Bad {
+        reply: Some(Error::AuthenticationFailure),
+        recovery: Recovery::Close,
+        ..bad
     }
 }
 

@@ -360,7 +360,6 @@ fn stats(key: &[u8]) -> Option<Stats> {
         b"items" => Stats::Items,
         b"slabs" => Stats::Slabs,
         b"sizes" => Stats::Sizes,
-        b"conns" => Stats::Conns,
         _ => return None,
     })
 }
