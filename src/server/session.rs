@@ -492,7 +492,7 @@ impl<'e> Session<'e> {
 /// Bad input of a binary client that has not said who it is: it is told that first, as in memcached, but
 /// for what cannot be a request, and for a step of SASL.
 fn unadmitted(bad: Bad) -> Bad {
-    const SASL_OPCODES: [u8; 2] = [0x21, 0x22];
+    const SASL_OPCODES: [u8; 3] = [0x20, 0x21, 0x22];
     let is_sasl = matches!(bad.form, Form::Binary(frame) if SASL_OPCODES.contains(&frame.opcode));
     let is_request =
         matches!(bad.recovery, Recovery::Skip(_)) || bad.reply == Some(Error::BadFormat);

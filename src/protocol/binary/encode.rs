@@ -87,10 +87,9 @@ fn status_of(error: Error) -> u16 {
         Error::NoSuchStats | Error::StatsDetailNotAllowed => status::NOT_FOUND,
         // As in memcached, whose clients know no other word for "not allowed".
         Error::AuthenticationFailure | Error::FlushNotAllowed => status::AUTHENTICATION_ERROR,
-        Error::OutOfMemory
-        | Error::OutOfMemoryForDelta
-        | Error::OutOfMemoryForNumber
-        | Error::RequestTooLarge => status::OUT_OF_MEMORY,
+        Error::OutOfMemory | Error::OutOfMemoryForDelta | Error::OutOfMemoryForNumber => {
+            status::OUT_OF_MEMORY
+        }
         _ => status::INVALID_ARGUMENTS,
     }
 }

@@ -92,7 +92,10 @@ pub fn decode(buffer: &[u8], strict: bool) -> Decoded<'_> {
     let Some(value_bytes) = header.value_bytes() else {
         return header.close(Error::UnknownCommand);
     };
-    if header.body_bytes > BODY_BYTES_MAX || usize::from(header.key_bytes) > KEY_BYTES_MAX {
+    if header.body_bytes > BODY_BYTES_MAX {
+        return header.close(Error::RequestTooLarge);
+    }
+    if usize::from(header.key_bytes) > KEY_BYTES_MAX {
         return header.close(Error::BadFormat);
     }
     let Some(opcode) = Opcode::read(header.code) else {
