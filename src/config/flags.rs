@@ -80,6 +80,7 @@ pub(super) enum Setting {
     AllowRemote,
     NoPacking,
     LastingIdle,
+    EnableSsl,
 }
 
 /// What a command line can ask for beside settings.
@@ -256,8 +257,8 @@ pub(super) static FLAGS: &[Flag] = &[
         "not supported yet"),
     flag('Y', "auth-file", Value("file"), NotYet,
         "not supported yet"),
-    flag('Z', "enable-ssl", Nothing, NotYet,
-        "not supported yet"),
+    flag('Z', "enable-ssl", Nothing, Set(Setting::EnableSsl),
+        "serve TLS on TCP, with -o ssl_chain_cert=FILE,ssl_key=FILE"),
     flag('F', "disable-flush-all", Nothing, Set(Setting::DisableFlushAll),
         "disable the flush_all command"),
     flag('X', "disable-dumping", Nothing, Set(Setting::DisableDumping),
@@ -269,7 +270,8 @@ pub(super) static FLAGS: &[Flag] = &[
     flag('N', "napi-ids", Value("num"), NoEffect,
         "accepted without effect"),
     flag('o', "extended", Value("list"), Extended,
-        "memcached's extended options, separated by commas: accepted without effect"),
+        "memcached's extended options, separated by commas: ssl_chain_cert, ssl_key,\n\
+         ssl_ca_cert, ssl_verify_mode and ssl_min_version; the others have no effect"),
     own("memory-ceiling", Value("num"), Set(Setting::MemoryCeiling),
         "up to where cache_memlimit may raise -m, in MiB, or with k, m or g\n\
          (default: four times -m, at least 1g)"),

@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! - *no surprise*: a prefix that would change how the bytes are understood
-//!   (`proto[binary]`, TLS) is refused until it is served.
+//!   (`proto[binary]`) is refused until it is served.
 //! - *IPv6 may be missing*: where a name stands for addresses of both families,
 //!   as `localhost` does, the IPv6 ones are not required, so that a machine
 //!   without IPv6 starts. An address that was written as numbers is required.
@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::machine::Machine;
 use super::units::{self, Problem};
-use crate::server::Listen;
+use crate::server::{Listen, Security};
 
 /// One address as it was written: a host and perhaps a port of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(super) struct Place {
     pub(super) port: Option<u16>,
     /// A `tag[...]:` stood before it, which has no effect here.
     pub(super) tagged: bool,
+    /// What a `notls:` or `mtls:` before it says; without one, `-Z` decides.
+    pub(super) security: Option<Security>,
 }
 
 impl Place {
@@ -37,6 +39,7 @@ impl Place {
             host: host.to_owned(),
             port: None,
             tagged: false,
+            security: None,
         }
     }
 }
@@ -62,8 +65,8 @@ fn no_address() -> Problem {
 }
 
 fn parse_place(entry: &str) -> Result<Place, Problem> {
-    refuse_tls(entry)?;
-    let rest = strip_protocol(entry)?;
+    let (rest, security) = strip_security(entry)?;
+    let rest = strip_protocol(rest)?;
     let (rest, tagged) = strip_tag(rest)?;
     let (host, port) = split_port(rest)?;
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -73,21 +76,21 @@ fn parse_place(entry: &str) -> Result<Place, Problem> {
         host: host.to_owned(),
         port,
         tagged,
+        security,
     })
 }
 
-fn refuse_tls(entry: &str) -> Result<(), Problem> {
-    let prefixes = ["notls:", "btls:", "mtls:"];
-    match prefixes
-        .into_iter()
-        .find(|prefix| entry.starts_with(prefix))
-    {
-        None => Ok(()),
-        Some(prefix) => Err(Problem::new(
-            format!("TLS is not supported yet, so \"{prefix}\" has no meaning"),
-            "leave the prefix out",
-        )),
+fn strip_security(entry: &str) -> Result<(&str, Option<Security>), Problem> {
+    if entry.starts_with("btls:") {
+        let what = "\"btls:\" is the proxy's, and there is none";
+        return Err(Problem::new(what, "use mtls: or notls:, or leave it out"));
     }
+    let plain = entry.strip_prefix("notls:");
+    let mutual = entry.strip_prefix("mtls:");
+    Ok(plain
+        .map(|rest| (rest, Some(Security::Plain)))
+        .or(mutual.map(|rest| (rest, Some(Security::MutualTls))))
+        .unwrap_or((entry, None)))
 }
 
 fn strip_protocol(entry: &str) -> Result<&str, Problem> {
@@ -162,6 +165,7 @@ fn own_port(text: &str) -> Result<u16, Problem> {
 pub(super) fn addresses(
     place: &Place,
     default_port: u16,
+    usual: Security,
     machine: &Machine,
 ) -> Result<Vec<Listen>, Problem> {
     let port = place.port.unwrap_or(default_port);
@@ -172,6 +176,7 @@ pub(super) fn addresses(
         .into_iter()
         .map(|addr| Listen {
             addr,
+            security: place.security.unwrap_or(usual),
             required: required(&addr),
         })
         .collect())
@@ -244,6 +249,7 @@ mod tests {
             host: host.into(),
             port,
             tagged: false,
+            security: None,
         }
     }
 
@@ -282,10 +288,7 @@ mod tests {
             ("[::1]x", "unexpected text after ]"),
             ("host:port", "\"port\" is not a port"),
             ("host:65536", "\"65536\" is not a port"),
-            (
-                "notls:host",
-                "TLS is not supported yet, so \"notls:\" has no meaning",
-            ),
+            ("btls:host", "\"btls:\" is the proxy's, and there is none"),
             ("proto[binary]:host", "proto[binary] is not supported yet"),
             (
                 "proto[gopher]:host",

@@ -25,6 +25,7 @@ use super::show::{self, Facts, Shown};
 use super::sockets::{PORT_DEFAULT, Sockets, UNIX_MASK_DEFAULT};
 use super::units::{GIB, MIB, Problem, show_size};
 use super::{Config, ConfigError};
+use crate::server::{Listen, Security, tls};
 
 const MEMORY_LIMIT_DEFAULT: u64 = 64 * MIB;
 const MEMORY_LIMIT_MIN: u64 = 8 * MIB;
@@ -49,8 +50,10 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
         .port
         .as_ref()
         .map_or(PORT_DEFAULT, |port| port.value.unwrap_or(0));
+    let tls = resolver.tls(&settings)?;
     let sockets = resolver.sockets(&settings, allow_remote)?;
-    let server = resolver.server(&settings, sockets, allow_remote)?;
+    check_security(&sockets, tls.as_ref())?;
+    let server = resolver.server(&settings, sockets, tls, allow_remote)?;
     let verbosity = resolver.number("verbose", settings.verbose.clone(), 0);
     resolver.remarks(&settings);
     let flush_allowed = !resolver.switch("disable_flush_all", &settings.disable_flush_all);
@@ -94,6 +97,8 @@ pub(super) struct Resolver<'m> {
     pub(super) shown: Vec<Shown>,
     notes: Vec<String>,
     pub(super) warnings: Vec<String>,
+    /// What an address without a prefix speaks.
+    pub(super) usual_security: Security,
 }
 
 impl<'m> Resolver<'m> {
@@ -109,6 +114,7 @@ impl<'m> Resolver<'m> {
             shown: Vec::new(),
             notes,
             warnings,
+            usual_security: Security::Plain,
         }
     }
 
@@ -232,6 +238,7 @@ impl<'m> Resolver<'m> {
         &mut self,
         settings: &Settings,
         sockets: Sockets,
+        tls: Option<tls::Options>,
         allow_remote: bool,
     ) -> Result<crate::server::Options, ConfigError> {
         let threads = self.threads(settings.threads.clone());
@@ -256,6 +263,7 @@ impl<'m> Resolver<'m> {
         Ok(crate::server::Options {
             listen: sockets.listen,
             unix: sockets.unix,
+            tls,
             threads: usize::try_from(threads).unwrap_or(usize::MAX),
             connections_max: usize::try_from(connections).unwrap_or(usize::MAX),
             backlog: i32::try_from(backlog).unwrap_or(i32::MAX),
@@ -267,6 +275,38 @@ impl<'m> Resolver<'m> {
             lock_memory: self.switch("lock_memory", &settings.lock_memory),
             daemonize: self.switch("daemon", &settings.daemon),
         })
+    }
+
+    /// `-Z` and what belongs to it.
+    fn tls(&mut self, settings: &Settings) -> Result<Option<tls::Options>, ConfigError> {
+        let enabled = self.switch("enable_ssl", &settings.enable_ssl);
+        let ssl = settings.ssl.clone();
+        if !enabled {
+            return Ok(None);
+        }
+        self.usual_security = Security::Tls;
+        let (Some(chain_cert), Some(key)) = (ssl.chain_cert, ssl.key) else {
+            let problem = Problem::new(
+                "TLS needs a certificate and its key",
+                "name PEM files with -o ssl_chain_cert=FILE,ssl_key=FILE",
+            );
+            return Err(ConfigError::line("enable_ssl", &problem));
+        };
+        let verify = ssl.verify.map_or(tls::Verify::Nobody, |said| said.value);
+        if verify != tls::Verify::Nobody && ssl.ca_cert.is_none() {
+            let problem = Problem::new(
+                "nobody vouches for the clients' certificates",
+                "name a PEM file with -o ssl_ca_cert=FILE, or leave ssl_verify_mode out",
+            );
+            return Err(ConfigError::line("ssl_verify_mode", &problem));
+        }
+        Ok(Some(tls::Options {
+            chain_cert: chain_cert.value,
+            key: key.value,
+            ca_cert: ssl.ca_cert.map(|said| said.value),
+            verify,
+            oldest: ssl.oldest.map_or(tls::Oldest::Tls12, |said| said.value),
+        }))
     }
 
     fn threads(&mut self, said: Said<u64>) -> u64 {
@@ -344,6 +384,22 @@ impl<'m> Resolver<'m> {
                 dumps.origin
             ));
         }
+    }
+}
+
+/// An `mtls:` address needs TLS, and somebody who vouches for the clients.
+fn check_security(sockets: &Sockets, tls: Option<&tls::Options>) -> Result<(), ConfigError> {
+    let mutual = |listen: &&Listen| listen.security == Security::MutualTls;
+    let can = tls.is_some_and(|tls| tls.ca_cert.is_some());
+    match sockets.listen.iter().find(mutual) {
+        Some(listen) if !can => Err(ConfigError::line(
+            &format!("listen = \"mtls:{}\"", listen.addr),
+            &Problem::new(
+                "clients' certificates cannot be checked",
+                "add -Z and -o ssl_ca_cert=FILE, or leave mtls: out",
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 

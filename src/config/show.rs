@@ -16,6 +16,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::server::tls;
+
 /// A setting that was decided: its name, value and source, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
@@ -117,8 +119,35 @@ pub(super) fn stats_settings(facts: &Facts<'_>) -> Vec<(String, String)> {
         ("client_flags_size", "4".into()),
     ];
     lines
+        .into_iter()
+        .chain(ssl_settings(server.tls.as_ref()))
         .map(|(name, value)| (name.to_owned(), one_word(&value)))
-        .to_vec()
+        .collect()
+}
+
+/// What memcached shows of TLS, as far as there is such a thing here.
+fn ssl_settings(tls: Option<&tls::Options>) -> Vec<(&'static str, String)> {
+    let Some(tls) = tls else {
+        return vec![("ssl_enabled", yes_no(false))];
+    };
+    let verify = match tls.verify {
+        tls::Verify::Nobody => 0,
+        tls::Verify::Shown => 1,
+        tls::Verify::Everybody => 2,
+    };
+    let oldest = match tls.oldest {
+        tls::Oldest::Tls12 => "tlsv1.2",
+        tls::Oldest::Tls13 => "tlsv1.3",
+    };
+    let ca_cert = tls.ca_cert.as_ref().map(|path| path.display().to_string());
+    vec![
+        ("ssl_enabled", yes_no(true)),
+        ("ssl_chain_cert", tls.chain_cert.display().to_string()),
+        ("ssl_key", tls.key.display().to_string()),
+        ("ssl_verify_mode", verify.to_string()),
+        ("ssl_ca_cert", ca_cert.unwrap_or_default()),
+        ("ssl_min_version", oldest.to_owned()),
+    ]
 }
 
 fn yes_no(yes: bool) -> String {

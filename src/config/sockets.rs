@@ -129,7 +129,8 @@ impl Resolver<'_> {
         exposed: &str,
     ) -> Result<Vec<Listen>, ConfigError> {
         let fail = |problem| ConfigError::value(key, &place.host, origin, &problem);
-        let listens = listen::addresses(place, port, self.machine).map_err(fail)?;
+        let usual = self.usual_security;
+        let listens = listen::addresses(place, port, usual, self.machine).map_err(fail)?;
         let reaches = listens.iter().map(|listen| listen::reach(listen.addr.ip()));
         let wildcard = reaches.clone().any(|reach| reach == Reach::Everywhere);
         if wildcard && !allow_remote {

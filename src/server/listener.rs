@@ -9,7 +9,6 @@
 //! - running out of descriptors or memory pauses accepting; it neither spins nor ends the server.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -21,8 +20,9 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::worker::WorkerThread;
-use super::{StartError, UnixSocket, connection};
+use super::tls::Tls;
+use super::worker::{Worker, WorkerThread};
+use super::{Listen, Security, StartError, UnixSocket, connection};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::stats::connections;
@@ -36,6 +36,7 @@ pub struct Listener {
     socket: OwnedFd,
     name: Arc<str>,
     is_unix: bool,
+    security: Security,
     /// The file of a unix socket.
     path: Option<PathBuf>,
 }
@@ -45,7 +46,8 @@ impl Listener {
     ///
     /// # Errors
     /// Those of the socket calls.
-    pub fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
+    pub fn bind_tcp(listen: &Listen, backlog: i32) -> io::Result<Listener> {
+        let address = listen.addr;
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -63,6 +65,7 @@ impl Listener {
             socket: socket.into(),
             name: format!("tcp:{local}").into(),
             is_unix: false,
+            security: listen.security,
             path: None,
         })
     }
@@ -87,6 +90,7 @@ impl Listener {
             socket: socket.into(),
             name: format!("unix:{}", path.display()).into(),
             is_unix: true,
+            security: Security::Plain,
             // The working folder is another one in the background.
             path: Some(std::path::absolute(path)?),
         };
@@ -137,6 +141,7 @@ pub struct Acceptor {
     workers: Vec<WorkerThread>,
     next: AtomicUsize,
     connections_max: u64,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Acceptor {
@@ -145,12 +150,14 @@ impl Acceptor {
         engine: Arc<Engine>,
         workers: Vec<WorkerThread>,
         connections_max: usize,
+        tls: Option<Arc<Tls>>,
     ) -> Acceptor {
         Acceptor {
             engine,
             workers,
             next: AtomicUsize::new(0),
             connections_max: connections_max as u64,
+            tls,
         }
     }
 
@@ -159,24 +166,38 @@ impl Acceptor {
         self.workers.into_iter().for_each(WorkerThread::join);
     }
 
-    fn hand_over(&self, peer: String, local: &Arc<str>, socket: Accepted) {
+    fn hand_over(&self, peer: String, listener: &Listener, socket: Accepted) {
         let number = self.next.fetch_add(1, Relaxed) % self.workers.len();
         let target = &self.workers[number];
         let info = Arc::new(connections::Connection {
             peer: peer.into_boxed_str(),
-            local: Arc::clone(local),
+            local: Arc::clone(&listener.name),
             last_command: AtomicU32::new(Clock::System.now().seconds),
         });
         let guard = Registered::new(&self.engine, &info);
         let worker = Arc::clone(&target.worker);
-        match socket {
-            Accepted::Tcp(stream) => drop(target.runtime.spawn(async move {
+        let secured = self
+            .tls
+            .as_ref()
+            .filter(|_| listener.security != Security::Plain);
+        match (socket, secured) {
+            (Accepted::Tcp(stream), Some(tls)) => {
+                let tls = Arc::clone(tls);
+                let mutual = listener.security == Security::MutualTls;
+                drop(target.runtime.spawn(async move {
+                    let _guard = guard;
+                    if let Ok(stream) = TcpStream::from_std(stream) {
+                        serve_secured(stream, &tls, mutual, worker, info).await;
+                    }
+                }));
+            }
+            (Accepted::Tcp(stream), None) => drop(target.runtime.spawn(async move {
                 let _guard = guard;
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     connection::serve(stream, worker, info).await;
                 }
             })),
-            Accepted::Unix(stream) => drop(target.runtime.spawn(async move {
+            (Accepted::Unix(stream), _) => drop(target.runtime.spawn(async move {
                 let _guard = guard;
                 if let Ok(stream) = UnixStream::from_std(stream) {
                     connection::serve(stream, worker, info).await;
@@ -205,6 +226,27 @@ impl Acceptor {
         server
             .time_in_listen_disabled_us
             .fetch_add(PAUSE.as_micros() as u64, Relaxed);
+    }
+}
+
+/// Serves a client once its handshake is done; one that fails is counted, and closed.
+async fn serve_secured(
+    stream: TcpStream,
+    tls: &Tls,
+    mutual: bool,
+    worker: Arc<Worker>,
+    info: Arc<connections::Connection>,
+) {
+    match tls.accept(stream, mutual).await {
+        Ok(stream) => connection::serve(stream, worker, info).await,
+        Err(_) => drop(
+            worker
+                .engine
+                .stats()
+                .server
+                .ssl_handshake_errors
+                .fetch_add(1, Relaxed),
+        ),
     }
 }
 
@@ -265,7 +307,7 @@ pub async fn accept_loop(listener: Listener, acceptor: Arc<Acceptor>) -> Result<
             Ok((socket, _)) if acceptor.is_full() => acceptor.reject(socket),
             Ok((socket, peer)) => {
                 paused = false;
-                acceptor.hand_over(peer, &listener.name, socket);
+                acceptor.hand_over(peer, &listener, socket);
             }
             Err(error) if is_exhaustion(&error) => {
                 // Said once, however long it lasts.

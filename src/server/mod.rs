@@ -23,6 +23,7 @@ mod pid_file;
 mod process;
 pub mod session;
 mod start;
+pub mod tls;
 mod worker;
 
 use std::io;
@@ -44,6 +45,7 @@ use budget::Budget;
 use listener::{Acceptor, Listener};
 pub use start::StartError;
 use start::{Sockets, lock_memory, prepare};
+use tls::Tls;
 use worker::{Worker, WorkerThread};
 
 /// An address to listen on.
@@ -51,8 +53,21 @@ use worker::{Worker, WorkerThread};
 pub struct Listen {
     /// The address; port 0 is any free one.
     pub addr: SocketAddr,
+    /// How it is encrypted, if it is.
+    pub security: Security,
     /// Whether a machine that does not have this address at all fails the start.
     pub required: bool,
+}
+
+/// What clients of an address speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// The protocol, as it is.
+    Plain,
+    /// TLS, with client certificates as `ssl_verify_mode` has it.
+    Tls,
+    /// TLS, each client with a certificate (`mtls:`).
+    MutualTls,
 }
 
 /// A unix socket to listen on.
@@ -78,8 +93,10 @@ pub struct HttpOptions {
 pub struct Options {
     /// TCP addresses.
     pub listen: Vec<Listen>,
-    /// A unix socket.
+    /// A unix socket, never encrypted.
     pub unix: Option<UnixSocket>,
+    /// What TLS is made from; needed where an address asks for it.
+    pub tls: Option<tls::Options>,
     /// Worker threads.
     pub threads: usize,
     /// Most client connections at once.
@@ -115,6 +132,7 @@ pub fn run(
         listeners,
         http,
         mut pid_file,
+        tls,
     } = prepare(&options)?;
     let engine = Arc::new(make_engine(&options, engine_options, store_options)?);
     lock_memory(&options)?;
@@ -132,7 +150,7 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(StartError::system)?;
-    runtime.block_on(serve(&options, listeners, http, engine))
+    runtime.block_on(serve(&options, (listeners, http, tls), engine))
 }
 
 fn make_engine(
@@ -154,8 +172,11 @@ fn make_engine(
 
 async fn serve(
     options: &Options,
-    listeners: Vec<Listener>,
-    http: Option<std::net::TcpListener>,
+    (listeners, http, tls): (
+        Vec<Listener>,
+        Option<std::net::TcpListener>,
+        Option<Arc<Tls>>,
+    ),
     engine: Arc<Engine>,
 ) -> Result<(), StartError> {
     let mut stop_signals = StopSignals::new().map_err(StartError::system)?;
@@ -168,6 +189,7 @@ async fn serve(
         Arc::clone(&engine),
         workers,
         options.connections_max,
+        tls.clone(),
     ));
     let mut tasks = JoinSet::new();
     for listener in listeners {
@@ -182,7 +204,7 @@ async fn serve(
         });
     }
     let ended = tokio::select! {
-        () = stop_signals.wait() => Ok(()),
+        () = stop_signals.wait(|| renew(tls.as_deref())) => Ok(()),
         () = engine.shutdown_asked() => Ok(()),
         Some(Ok(ended)) = tasks.join_next() => ended,
     };
@@ -194,6 +216,15 @@ async fn serve(
     }
     drop(housekeeper);
     ended
+}
+
+/// Carries SIGHUP out: certificates are read again.
+fn renew(tls: Option<&Tls>) {
+    match tls.map(Tls::renew) {
+        None => {}
+        Some(Ok(())) => tracing::info!("certificates are read again, for new connections"),
+        Some(Err(fault)) => tracing::error!("{fault}; the certificates read before stay in use"),
+    }
 }
 
 fn start_workers(
@@ -227,7 +258,7 @@ struct StopSignals {
     interrupt: Signal,
     /// memcached's signal for a graceful end.
     user: Signal,
-    /// Means "read the configuration again" to a daemon; here it changes nothing and ends nothing.
+    /// "Read again what can change while running": certificates.
     hangup: Signal,
 }
 
@@ -241,13 +272,14 @@ impl StopSignals {
         })
     }
 
-    async fn wait(&mut self) {
+    /// Returns when the server is to end; calls `hangup` at each SIGHUP meanwhile.
+    async fn wait(&mut self, hangup: impl Fn()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.user.recv() => return,
-                _ = self.hangup.recv() => {}
+                _ = self.hangup.recv() => hangup(),
             }
         }
     }

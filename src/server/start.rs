@@ -12,9 +12,11 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::listener::Listener;
 use super::pid_file::PidFile;
+use super::tls::{self, Tls};
 use super::{HttpOptions, Options, process};
 
 /// Why the server could not start: the setting, what went wrong with it, and what would do.
@@ -91,6 +93,13 @@ impl StartError {
         StartError::new("pidfile", what, "choose another path with -P")
     }
 
+    /// Certificates that cannot be used.
+    pub fn tls(fault: tls::Fault) -> StartError {
+        let remedy =
+            "name PEM files that the server may read with -o ssl_chain_cert=FILE,ssl_key=FILE";
+        StartError::new("extended", fault.to_string(), remedy)
+    }
+
     /// Threads or runtimes that cannot be had.
     pub fn system(error: io::Error) -> StartError {
         StartError::new(
@@ -109,6 +118,8 @@ pub struct Sockets {
     pub http: Option<std::net::TcpListener>,
     /// The pid file, opened and not yet written.
     pub pid_file: Option<PidFile>,
+    /// Certificates and key, read.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Everything that has to happen in its order: privileges are dropped after binding TCP and before
@@ -129,6 +140,9 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
         process::lift_lock_limit();
     }
     let mut listeners = bind_tcp(options)?;
+    // The key is often only root's to read.
+    let tls = options.tls.clone().map(Tls::new).transpose();
+    let tls = tls.map_err(StartError::tls)?;
     // As root still, since the directory is often only root's to write.
     let pid_file = options.pid_file.as_deref().map(PidFile::open);
     let pid_file = pid_file.transpose();
@@ -151,6 +165,7 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
         listeners,
         http,
         pid_file,
+        tls: tls.map(Arc::new),
     })
 }
 
@@ -175,7 +190,7 @@ pub fn lock_memory(options: &Options) -> Result<(), StartError> {
 fn bind_tcp(options: &Options) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for listen in &options.listen {
-        match Listener::bind_tcp(listen.addr, options.backlog) {
+        match Listener::bind_tcp(listen, options.backlog) {
             Ok(listener) => listeners.push(listener),
             Err(error) if !listen.required && is_absent(&error) => {
                 tracing::info!(

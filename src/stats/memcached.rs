@@ -80,6 +80,10 @@ fn connection_lines(lines: &mut Vec<Stat>, server: &ServerCounters, process: &Pr
             server.rejected_connections.load(Relaxed),
         ),
         Stat::new("connection_structures", open),
+        Stat::new(
+            "ssl_handshake_errors",
+            server.ssl_handshake_errors.load(Relaxed),
+        ),
     ]);
 }
 

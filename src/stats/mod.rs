@@ -146,6 +146,8 @@ pub struct ServerCounters {
     pub total_connections: AtomicU64,
     /// Connections turned away over `-c`.
     pub rejected_connections: AtomicU64,
+    /// Clients of a TLS listener whose handshake failed or took too long.
+    pub ssl_handshake_errors: AtomicU64,
     /// Times accepting had to pause for lack of file descriptors or memory.
     pub listen_disabled_num: AtomicU64,
     /// Microseconds of those pauses.

@@ -12,6 +12,7 @@ mod privileges;
 mod sockets;
 mod start;
 mod stop;
+mod tls;
 mod values;
 
 #[path = "../common/daemon.rs"]
