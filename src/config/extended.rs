@@ -22,7 +22,7 @@ pub(super) fn take(text: &str, origin: &Origin, settings: &mut Settings) -> Resu
     for option in options {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let (name, value) = (name.trim_end(), value.trim());
-        if name.starts_with("ssl_") && take_ssl(name, value, origin, settings)? {
+        if take_ssl(name, value, origin, settings)? {
             continue;
         }
         check(name)?;
@@ -46,6 +46,8 @@ fn take_ssl(
         "ssl_key" => ssl.key = said(path(value)?, origin),
         "ssl_ca_cert" => ssl.ca_cert = said(path(value)?, origin),
         "ssl_verify_mode" => ssl.verify = said(verify(value)?, origin),
+        "ssl_session_cache" => ssl.session_cache = said(true, origin),
+        "no_ssl_session_cache" => ssl.session_cache = said(false, origin),
         "ssl_min_version" => ssl.oldest = said(oldest(value)?, origin),
         _ => return Ok(false),
     }
@@ -114,7 +116,7 @@ const NAMES: &[&str] = &[
     "ext_path", "ext_page_size", "ext_wbuf_size", "ext_threads", "ext_io_depth",
     "ext_item_size", "ext_item_age", "ext_low_ttl", "ext_recache_rate", "ext_compact_under",
     "ext_drop_under", "ext_max_sleep", "ext_max_frag", "ext_drop_unread",
-    "ssl_keyformat", "ssl_ciphers", "ssl_session_cache", "ssl_kernel_tls", "ssl_wbuf_size",
+    "ssl_keyformat", "ssl_ciphers", "ssl_kernel_tls", "ssl_wbuf_size",
 ];
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! Two stages. [`parse_list`] reads the form of a list of addresses, when a
 //! source is read; [`addresses`] looks the names up, once, when everything is
 //! resolved. The form is memcached's: `host`, `host:port`, `[v6]:port`, a bare
-//! `::1`, `*`; separated by `,` or `;`; with the prefixes `proto[...]:` and
-//! `tag[...]:` before it (`memcached -h`, "--listen").
+//! `::1`, `*`; separated by `,` or `;`; with the prefixes `notls:`, `btls:` or
+//! `mtls:`, `proto[...]:` and `tag[...]:` before it (`memcached -h`, "--listen").
 //!
 //! Invariants:
 //! - *no surprise*: a prefix that would change how the bytes are understood
@@ -17,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::machine::Machine;
 use super::units::{self, Problem};
+use crate::server::tls::Verify;
 use crate::server::{Listen, Security};
 
 /// One address as it was written: a host and perhaps a port of its own.
@@ -28,7 +29,7 @@ pub(super) struct Place {
     pub(super) port: Option<u16>,
     /// A `tag[...]:` stood before it, which has no effect here.
     pub(super) tagged: bool,
-    /// What a `notls:` or `mtls:` before it says; without one, `-Z` decides.
+    /// What a `notls:`, `btls:` or `mtls:` before it says; without one, `-Z` decides.
     pub(super) security: Option<Security>,
 }
 
@@ -65,7 +66,7 @@ fn no_address() -> Problem {
 }
 
 fn parse_place(entry: &str) -> Result<Place, Problem> {
-    let (rest, security) = strip_security(entry)?;
+    let (rest, security) = strip_security(entry);
     let rest = strip_protocol(rest)?;
     let (rest, tagged) = strip_tag(rest)?;
     let (host, port) = split_port(rest)?;
@@ -80,17 +81,26 @@ fn parse_place(entry: &str) -> Result<Place, Problem> {
     })
 }
 
-fn strip_security(entry: &str) -> Result<(&str, Option<Security>), Problem> {
-    if entry.starts_with("btls:") {
-        let what = "\"btls:\" is the proxy's, and there is none";
-        return Err(Problem::new(what, "use mtls: or notls:, or leave it out"));
-    }
-    let plain = entry.strip_prefix("notls:");
-    let mutual = entry.strip_prefix("mtls:");
-    Ok(plain
-        .map(|rest| (rest, Some(Security::Plain)))
-        .or(mutual.map(|rest| (rest, Some(Security::MutualTls))))
-        .unwrap_or((entry, None)))
+/// The prefixes that say how an address is encrypted.
+const SECURITIES: [(&str, Security); 3] = [
+    ("notls:", Security::Plain),
+    ("btls:", Security::Tls(Verify::Nobody)),
+    ("mtls:", Security::Tls(Verify::Everybody)),
+];
+
+fn strip_security(entry: &str) -> (&str, Option<Security>) {
+    let stripped = |(prefix, security)| Some((entry.strip_prefix(prefix)?, Some(security)));
+    let mut found = SECURITIES.into_iter().filter_map(stripped);
+    found.next().unwrap_or((entry, None))
+}
+
+/// An address as it can be given where those without a prefix speak `usual`.
+pub(super) fn written(listen: &Listen, usual: Security) -> String {
+    let prefix = SECURITIES
+        .iter()
+        .find(|(_, security)| *security == listen.security && listen.security != usual)
+        .map_or("", |(prefix, _)| prefix);
+    format!("{prefix}{}", listen.addr)
 }
 
 fn strip_protocol(entry: &str) -> Result<&str, Problem> {
@@ -210,13 +220,32 @@ fn one_line(error: &std::io::Error) -> String {
 }
 
 /// Adds sockets to a list, each address once; required if any mention is.
-pub(super) fn merge(list: &mut Vec<Listen>, more: Vec<Listen>) {
+///
+/// # Errors
+/// An address that is there already, with another security.
+pub(super) fn merge(list: &mut Vec<Listen>, more: Vec<Listen>) -> Result<(), Problem> {
     for new in more {
         let same = |old: &&mut Listen| old.addr == new.addr && new.addr.port() != 0;
         match list.iter_mut().find(same) {
+            Some(old) if old.security != new.security => {
+                let (addr, first, then) = (new.addr, spoken(old.security), spoken(new.security));
+                let what = format!("{addr} is named {first} before, and {then} here");
+                let remedy = "give each a port of its own, or leave one out";
+                return Err(Problem::new(what, remedy));
+            }
             Some(old) => old.required |= new.required,
             None => list.push(new),
         }
+    }
+    Ok(())
+}
+
+fn spoken(security: Security) -> &'static str {
+    match security {
+        Security::Plain => "without TLS",
+        Security::Tls(Verify::Nobody) => "with TLS",
+        Security::Tls(Verify::Shown) => "with TLS and ssl_verify_mode=1",
+        Security::Tls(Verify::Everybody) => "with TLS and clients' certificates",
     }
 }
 
@@ -271,6 +300,44 @@ mod tests {
     }
 
     #[test]
+    fn prefixes_say_how_an_address_is_encrypted() {
+        for (text, host, security) in [
+            ("notls:a", "a", Some(Security::Plain)),
+            ("btls:a", "a", Some(Security::Tls(Verify::Nobody))),
+            (
+                "mtls:proto[ascii]:tag_api_:a",
+                "a",
+                Some(Security::Tls(Verify::Everybody)),
+            ),
+            ("tls", "tls", None),
+        ] {
+            let place = &parse_list(text).unwrap()[0];
+            assert_eq!((&*place.host, place.security), (host, security), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_speaks_one_way() {
+        let listen = |text: &str, security| Listen {
+            addr: text.parse().unwrap(),
+            security,
+            required: false,
+        };
+        let encrypted = Security::Tls(Verify::Nobody);
+        let mut list = vec![listen("127.0.0.1:1", Security::Plain)];
+        let mut add = |text, security| merge(&mut list, vec![listen(text, security)]);
+        assert_eq!(add("127.0.0.1:1", Security::Plain), Ok(()));
+        assert_eq!(add("127.0.0.1:2", encrypted), Ok(()));
+        assert_eq!(add("127.0.0.1:0", Security::Plain), Ok(()));
+        assert_eq!(add("127.0.0.1:0", encrypted), Ok(()), "two free ports");
+        let what = "127.0.0.1:1 is named without TLS before, and with TLS here";
+        assert_eq!(add("127.0.0.1:1", encrypted).unwrap_err().what, what);
+        assert_eq!(list.len(), 4);
+        assert_eq!(written(&list[0], encrypted), "notls:127.0.0.1:1");
+        assert_eq!(written(&list[1], encrypted), "127.0.0.1:2");
+    }
+
+    #[test]
     fn lists_and_tags() {
         let list = parse_list(" a:1, b ;tag[api]:c:3,,tag_api_:d").unwrap();
         let hosts: Vec<_> = list.iter().map(|place| place.host.as_str()).collect();
@@ -288,7 +355,6 @@ mod tests {
             ("[::1]x", "unexpected text after ]"),
             ("host:port", "\"port\" is not a port"),
             ("host:65536", "\"65536\" is not a port"),
-            ("btls:host", "\"btls:\" is the proxy's, and there is none"),
             ("proto[binary]:host", "proto[binary] is not supported yet"),
             (
                 "proto[gopher]:host",

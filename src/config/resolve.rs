@@ -19,13 +19,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::flags::Flag;
+use super::listen;
 use super::machine::{Machine, MemoryBound};
 use super::settings::{ITEM_BYTES, Origin, Said, Settings, Sourced};
 use super::show::{self, Facts, Shown};
 use super::sockets::{PORT_DEFAULT, Sockets, UNIX_MASK_DEFAULT};
 use super::units::{GIB, MIB, Problem, show_size};
 use super::{Config, ConfigError};
-use crate::server::{Listen, Security, tls};
+use crate::server::{Security, tls};
 
 const MEMORY_LIMIT_DEFAULT: u64 = 64 * MIB;
 const MEMORY_LIMIT_MIN: u64 = 8 * MIB;
@@ -87,6 +88,8 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
         detail_prefix_delimiter: delimiter,
         settings: shown_settings,
         verbosity: Arc::new(AtomicU32::new(verbosity.into())),
+        // The server's to read, when it starts.
+        certificates: None,
     };
     Ok(resolver.finish(store, engine, server, verbosity))
 }
@@ -282,9 +285,12 @@ impl<'m> Resolver<'m> {
         let enabled = self.switch("enable_ssl", &settings.enable_ssl);
         let ssl = settings.ssl.clone();
         if !enabled {
+            if ssl.is_said() {
+                let warning = "extended: its ssl_ options have no effect, as TLS is off; add -Z";
+                self.warnings.push(warning.to_owned());
+            }
             return Ok(None);
         }
-        self.usual_security = Security::Tls;
         let (Some(chain_cert), Some(key)) = (ssl.chain_cert, ssl.key) else {
             let problem = Problem::new(
                 "TLS needs a certificate and its key",
@@ -293,6 +299,7 @@ impl<'m> Resolver<'m> {
             return Err(ConfigError::line("enable_ssl", &problem));
         };
         let verify = ssl.verify.map_or(tls::Verify::Nobody, |said| said.value);
+        self.usual_security = Security::Tls(verify);
         if verify != tls::Verify::Nobody && ssl.ca_cert.is_none() {
             let problem = Problem::new(
                 "nobody vouches for the clients' certificates",
@@ -306,6 +313,7 @@ impl<'m> Resolver<'m> {
             ca_cert: ssl.ca_cert.map(|said| said.value),
             verify,
             oldest: ssl.oldest.map_or(tls::Oldest::Tls12, |said| said.value),
+            session_cache: ssl.session_cache.is_some_and(|said| said.value),
         }))
     }
 
@@ -387,20 +395,38 @@ impl<'m> Resolver<'m> {
     }
 }
 
-/// An `mtls:` address needs TLS, and somebody who vouches for the clients.
+/// An encrypted address needs TLS, clients' certificates somebody who vouches for them, and TLS an
+/// address.
 fn check_security(sockets: &Sockets, tls: Option<&tls::Options>) -> Result<(), ConfigError> {
-    let mutual = |listen: &&Listen| listen.security == Security::MutualTls;
-    let can = tls.is_some_and(|tls| tls.ca_cert.is_some());
-    match sockets.listen.iter().find(mutual) {
-        Some(listen) if !can => Err(ConfigError::line(
-            &format!("listen = \"mtls:{}\"", listen.addr),
-            &Problem::new(
-                "clients' certificates cannot be checked",
-                "add -Z and -o ssl_ca_cert=FILE, or leave mtls: out",
-            ),
-        )),
-        _ => Ok(()),
+    if tls.is_some() && sockets.listen.is_empty() {
+        let what = "there is no TCP address to encrypt";
+        let problem = Problem::new(what, "name one with -l or -p, or leave -Z out");
+        return Err(ConfigError::line("enable_ssl", &problem));
     }
+    let vouched = tls.is_some_and(|tls| tls.ca_cert.is_some());
+    for listen in &sockets.listen {
+        let written = listen::written(listen, Security::Plain);
+        let fail = |what, remedy| {
+            let subject = format!("listen = \"{written}\"");
+            Err(ConfigError::line(&subject, &Problem::new(what, remedy)))
+        };
+        match listen.security {
+            Security::Tls(_) if tls.is_none() => {
+                return fail(
+                    "TLS is off",
+                    "add -Z and -o ssl_chain_cert=FILE,ssl_key=FILE, or leave the prefix out",
+                );
+            }
+            Security::Tls(tls::Verify::Everybody) if !vouched => {
+                return fail(
+                    "clients' certificates cannot be checked",
+                    "add -o ssl_ca_cert=FILE, or leave mtls: out",
+                );
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn check_size(

@@ -121,6 +121,7 @@ pub(super) struct Ssl {
     pub(super) ca_cert: Said<PathBuf>,
     pub(super) verify: Said<tls::Verify>,
     pub(super) oldest: Said<tls::Oldest>,
+    pub(super) session_cache: Said<bool>,
 }
 
 impl Ssl {
@@ -131,7 +132,17 @@ impl Ssl {
             ca_cert: self.ca_cert.or(lower.ca_cert),
             verify: self.verify.or(lower.verify),
             oldest: self.oldest.or(lower.oldest),
+            session_cache: self.session_cache.or(lower.session_cache),
         }
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_said(&self) -> bool {
+        let files = [&self.chain_cert, &self.key, &self.ca_cert];
+        files.into_iter().any(Option::is_some)
+            || self.verify.is_some()
+            || self.oldest.is_some()
+            || self.session_cache.is_some()
     }
 }
 

@@ -16,7 +16,6 @@
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
@@ -54,19 +53,23 @@ enum Ended {
     Closed,
 }
 
-/// Serves a connection until it ends. Errors of the socket end it; they are the peer's business.
-pub async fn serve<S>(stream: S, worker: Arc<Worker>, info: Arc<connections::Connection>)
+/// Serves a connection until it ends.
+///
+/// # Errors
+/// Those of the socket, and of TLS over it; they end the connection.
+pub async fn serve<S>(stream: S, worker: &Worker, info: &connections::Connection) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = Connection::new(stream, &worker, &info);
+    let mut connection = Connection::new(stream, worker, info);
     loop {
         match std::future::poll_fn(|context| connection.poll_turns(context)).await {
             Ok(Ended::Yielded) => {
                 worker.counters.conn_yields.add(1);
                 tokio::task::yield_now().await;
             }
-            Ok(Ended::Closed) | Err(_) => return,
+            Ok(Ended::Closed) => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -86,6 +89,8 @@ struct Connection<'c, S> {
     unsent: Option<Box<Output<Found<'c>>>>,
     /// Replies that the next turn adds to.
     carried: Option<Box<Output<Found<'c>>>>,
+    /// Bytes that TLS has taken and the socket has not.
+    unflushed: bool,
     /// The session is over once they are sent.
     closing: bool,
     requests: Share,
@@ -108,6 +113,7 @@ impl<'c, S> Connection<'c, S> {
             input_ready: false,
             unsent: None,
             carried: None,
+            unflushed: false,
             closing: false,
             requests: Share::new(&worker.requests),
             replies: Share::new(&worker.replies),
@@ -119,7 +125,7 @@ impl<'c, S> Connection<'c, S> {
 
     /// Tells the worker whether something is begun that a stopping server should finish.
     fn note_busy(&mut self) {
-        let waiting = self.unsent.is_some() || self.carried.is_some();
+        let waiting = self.unsent.is_some() || self.carried.is_some() || self.unflushed;
         let busy = waiting || !self.input.is_empty() || !self.session.is_idle();
         if busy != self.busy {
             self.busy = busy;
@@ -152,7 +158,8 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         }
     }
 
-    /// Sends what an earlier turn has left.
+    /// Sends what an earlier turn has left, to the last byte: TLS takes more than the socket does, and
+    /// nobody would send the rest while the peer waits for it.
     fn poll_send_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(unsent) = &mut self.unsent {
             let count = |bytes| self.worker.counters.bytes_written.add(bytes as u64);
@@ -162,7 +169,12 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             self.replies.resize(0);
             self.note_busy();
         }
-        Poll::Ready(Ok(()))
+        let flushed = Pin::new(&mut self.stream).poll_flush(context)?;
+        if flushed.is_pending() != self.unflushed {
+            self.unflushed = flushed.is_pending();
+            self.note_busy();
+        }
+        flushed.map(Ok)
     }
 
     /// Reads, unless there is input to go on with, and executes it.

@@ -18,9 +18,10 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::tls::Tls;
+use super::tls::{self, Tls, Verify};
 use super::worker::{Worker, WorkerThread};
 use super::{Listen, Security, StartError, UnixSocket, connection};
 use crate::clock::Clock;
@@ -176,31 +177,27 @@ impl Acceptor {
         });
         let guard = Registered::new(&self.engine, &info);
         let worker = Arc::clone(&target.worker);
-        let secured = self
-            .tls
-            .as_ref()
-            .filter(|_| listener.security != Security::Plain);
-        match (socket, secured) {
-            (Accepted::Tcp(stream), Some(tls)) => {
-                let tls = Arc::clone(tls);
-                let mutual = listener.security == Security::MutualTls;
+        let tls = self.tls.clone();
+        match (socket, listener.security) {
+            (Accepted::Tcp(stream), Security::Tls(verify)) => {
                 drop(target.runtime.spawn(async move {
+                    // The guard counts the handshake too.
                     let _guard = guard;
-                    if let Ok(stream) = TcpStream::from_std(stream) {
-                        serve_secured(stream, &tls, mutual, worker, info).await;
+                    if let (Some(tls), Ok(stream)) = (tls, TcpStream::from_std(stream)) {
+                        serve_secured(stream, &tls, verify, worker, info).await;
                     }
                 }));
             }
-            (Accepted::Tcp(stream), None) => drop(target.runtime.spawn(async move {
+            (Accepted::Tcp(stream), Security::Plain) => drop(target.runtime.spawn(async move {
                 let _guard = guard;
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    connection::serve(stream, worker, info).await;
+                    serve_plain(stream, worker, info).await;
                 }
             })),
             (Accepted::Unix(stream), _) => drop(target.runtime.spawn(async move {
                 let _guard = guard;
                 if let Ok(stream) = UnixStream::from_std(stream) {
-                    connection::serve(stream, worker, info).await;
+                    serve_plain(stream, worker, info).await;
                 }
             })),
         }
@@ -229,25 +226,37 @@ impl Acceptor {
     }
 }
 
+/// Serves a client as it comes.
+async fn serve_plain<S>(mut stream: S, worker: Arc<Worker>, info: Arc<connections::Connection>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // An error of the socket is the peer's business.
+    let _ = connection::serve(&mut stream, &worker, &info).await;
+}
+
 /// Serves a client once its handshake is done; one that fails is counted, and closed.
 async fn serve_secured(
     stream: TcpStream,
     tls: &Tls,
-    mutual: bool,
+    verify: Verify,
     worker: Arc<Worker>,
     info: Arc<connections::Connection>,
 ) {
-    match tls.accept(stream, mutual).await {
-        Ok(stream) => connection::serve(stream, worker, info).await,
-        Err(_) => drop(
-            worker
-                .engine
-                .stats()
-                .server
-                .ssl_handshake_errors
-                .fetch_add(1, Relaxed),
-        ),
+    let counters = &worker.engine.stats().server;
+    let Ok(mut stream) = tls.accept(stream, verify).await else {
+        counters.ssl_handshake_errors.fetch_add(1, Relaxed);
+        return;
+    };
+    if tls::is_new_session(&stream) {
+        counters.ssl_new_sessions.fetch_add(1, Relaxed);
     }
+    let served = connection::serve(&mut stream, &worker, &info).await;
+    // The kind that TLS gives to what it cannot read; a socket never does.
+    if served.is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+        counters.ssl_proto_errors.fetch_add(1, Relaxed);
+    }
+    tls::say_goodbye(stream).await;
 }
 
 /// An accepted socket, belonging to no runtime yet.

@@ -38,7 +38,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::engine::{self, Engine, Housekeeper};
+use crate::engine::{self, Certificates, Engine, Housekeeper};
 use crate::stats::memcached::Process;
 use crate::store::{self, Store};
 use budget::Budget;
@@ -64,10 +64,8 @@ pub struct Listen {
 pub enum Security {
     /// The protocol, as it is.
     Plain,
-    /// TLS, with client certificates as `ssl_verify_mode` has it.
-    Tls,
-    /// TLS, each client with a certificate (`mtls:`).
-    MutualTls,
+    /// TLS, with certificates of these clients.
+    Tls(tls::Verify),
 }
 
 /// A unix socket to listen on.
@@ -125,7 +123,7 @@ pub struct Options {
 /// What could not be had at the start; nothing is left half started.
 pub fn run(
     options: Options,
-    engine_options: engine::Options,
+    mut engine_options: engine::Options,
     store_options: &store::Options,
 ) -> Result<(), StartError> {
     let Sockets {
@@ -134,6 +132,7 @@ pub fn run(
         mut pid_file,
         tls,
     } = prepare(&options)?;
+    engine_options.certificates = tls.clone().map(|tls| tls as Arc<dyn Certificates>);
     let engine = Arc::new(make_engine(&options, engine_options, store_options)?);
     lock_memory(&options)?;
     // All that is likely to fail has been tried, so that it is said while somebody listens.
@@ -189,7 +188,7 @@ async fn serve(
         Arc::clone(&engine),
         workers,
         options.connections_max,
-        tls.clone(),
+        tls,
     ));
     let mut tasks = JoinSet::new();
     for listener in listeners {
@@ -204,7 +203,8 @@ async fn serve(
         });
     }
     let ended = tokio::select! {
-        () = stop_signals.wait(|| renew(tls.as_deref())) => Ok(()),
+        // What comes of it is logged.
+        () = stop_signals.wait(|| drop(engine.refresh_certs(Clock::System.now()))) => Ok(()),
         () = engine.shutdown_asked() => Ok(()),
         Some(Ok(ended)) = tasks.join_next() => ended,
     };
@@ -216,15 +216,6 @@ async fn serve(
     }
     drop(housekeeper);
     ended
-}
-
-/// Carries SIGHUP out: certificates are read again.
-fn renew(tls: Option<&Tls>) {
-    match tls.map(Tls::renew) {
-        None => {}
-        Some(Ok(())) => tracing::info!("certificates are read again, for new connections"),
-        Some(Err(fault)) => tracing::error!("{fault}; the certificates read before stay in use"),
-    }
 }
 
 fn start_workers(

@@ -94,10 +94,8 @@ impl StartError {
     }
 
     /// Certificates that cannot be used.
-    pub fn tls(fault: tls::Fault) -> StartError {
-        let remedy =
-            "name PEM files that the server may read with -o ssl_chain_cert=FILE,ssl_key=FILE";
-        StartError::new("extended", fault.to_string(), remedy)
+    pub fn tls(fault: &tls::Fault) -> StartError {
+        StartError::new("extended", fault.to_string(), fault.remedy())
     }
 
     /// Threads or runtimes that cannot be had.
@@ -142,7 +140,7 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
     let mut listeners = bind_tcp(options)?;
     // The key is often only root's to read.
     let tls = options.tls.clone().map(Tls::new).transpose();
-    let tls = tls.map_err(StartError::tls)?;
+    let tls = tls.map_err(|fault| StartError::tls(&fault))?;
     // As root still, since the directory is often only root's to write.
     let pid_file = options.pid_file.as_deref().map(PidFile::open);
     let pid_file = pid_file.transpose();
