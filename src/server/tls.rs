@@ -182,6 +182,13 @@ impl Tls {
     /// # Errors
     /// The first that cannot be used.
     pub fn new(options: Options) -> Result<Tls, Fault> {
+        // The working folder is another one in the background, where they are read again.
+        let options = Options {
+            chain_cert: rooted(options.chain_cert),
+            key: rooted(options.key),
+            ca_cert: options.ca_cert.map(rooted),
+            ..options
+        };
         let offered = Offered::read(&options)?;
         Ok(Tls {
             options,
@@ -238,6 +245,11 @@ impl Certificates for Tls {
     fn keeps_sessions(&self) -> bool {
         self.options.session_cache
     }
+}
+
+/// The same place from every working folder; one that has none is refused when it is read.
+fn rooted(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// Whether the handshake was made in full, and not by taking an earlier session up.
@@ -488,6 +500,27 @@ mod tests {
             });
             assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
         }
+    }
+
+    #[test]
+    fn files_are_found_again_from_another_folder() {
+        let options = Options {
+            chain_cert: "server.pem".into(),
+            key: "/etc/server.key".into(),
+            ca_cert: None,
+            verify: Verify::Nobody,
+            oldest: Oldest::Tls12,
+            session_cache: false,
+        };
+        let fault = Tls::new(options).unwrap_err();
+        assert_eq!(
+            fault.path,
+            std::env::current_dir().unwrap().join("server.pem")
+        );
+        assert_eq!(
+            rooted("/etc/server.key".into()),
+            Path::new("/etc/server.key")
+        );
     }
 
     #[test]
