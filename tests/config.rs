@@ -311,6 +311,29 @@ fn warnings() {
         ),
         (
             false,
+            "-Z -o ssl_chain_cert=/c,ssl_key=/k -l unit",
+            "",
+            "listen = \"unit\" (command line -l): not a loopback address; whoever reaches it reads \
+             and writes every cached token, as TLS encrypts but keeps nobody out (mtls: asks for \
+             certificates)"
+                .into(),
+        ),
+        (
+            false,
+            "-Z -o ssl_chain_cert=/c,ssl_key=/k,ssl_ca_cert=/a -l mtls:unit,notls:127.0.0.1",
+            "",
+            "listen = \"unit\" (command line -l): not a loopback address; whoever has a \
+             certificate of ssl_ca_cert's reads and writes every cached token"
+                .into(),
+        ),
+        (
+            false,
+            "-o ssl_chain_cert=/c,ssl_key=/k",
+            "",
+            "extended: its ssl_ options have no effect, as TLS is off; add -Z".into(),
+        ),
+        (
+            false,
             "--http unit",
             "",
             "http = \"unit\" (command line --http): not a loopback address; \
@@ -457,9 +480,24 @@ fn command_lines_that_are_refused() {
              Name or service not known; give an address, or a name that the system can resolve",
         ),
         (
-            "-l notls:::1",
-            "listen = \"notls:::1\" (command line -l): TLS is not supported yet, so \"notls:\" \
-             has no meaning; leave the prefix out",
+            "-l btls:127.0.0.1",
+            "listen = \"btls:127.0.0.1:11211\": TLS is off; \
+             add -Z and -o ssl_chain_cert=FILE,ssl_key=FILE, or leave the prefix out",
+        ),
+        (
+            "-Z -o ssl_chain_cert=/c,ssl_key=/k -l mtls:127.0.0.1",
+            "listen = \"mtls:127.0.0.1:11211\": clients' certificates cannot be checked; \
+             add -o ssl_ca_cert=FILE, or leave mtls: out",
+        ),
+        (
+            "-Z -o ssl_chain_cert=/c,ssl_key=/k -l notls:127.0.0.1:11211,127.0.0.1",
+            "listen = \"127.0.0.1\" (command line -l): 127.0.0.1:11211 is named without TLS \
+             before, and with TLS here; give each a port of its own, or leave one out",
+        ),
+        (
+            "-Z -o ssl_chain_cert=/c,ssl_key=/k -s /s",
+            "enable_ssl: there is no TCP address to encrypt; \
+             name one with -l or -p, or leave -Z out",
         ),
         (
             "-u ghost",
@@ -487,16 +525,17 @@ fn command_lines_that_are_refused() {
         ),
         (
             "--enable-ssl",
-            "enable_ssl (command line --enable-ssl): not supported yet; leave it out",
+            "enable_ssl: TLS needs a certificate and its key; \
+             name PEM files with -o ssl_chain_cert=FILE,ssl_key=FILE",
         ),
         (
             "-B gopher",
             "protocol = \"gopher\" (command line -B): not a protocol; give ascii, binary or auto",
         ),
         (
-            "-o ssl_key=/k",
-            "extended = \"ssl_key=/k\" (command line -o): \"ssl_key\" is not supported yet; \
-             leave it out",
+            "-o ssl_min_version=1",
+            "extended = \"ssl_min_version=1\" (command line -o): not a version that is served; \
+             give ssl_min_version=2 (TLS 1.2) or 3 (TLS 1.3)",
         ),
         (
             "-o slab_automov",

@@ -1,43 +1,87 @@
-//! `-o`: the names of memcached's extended options.
+//! `-o`: memcached's extended options.
 //!
-//! `settings.rs` hands the whole list over, whichever source it came from. All
-//! of them tune parts that tokencached does not have (slabs, LRU crawler, hash
+//! `settings.rs` hands the whole list over, whichever source it came from. The `ssl_` names are
+//! settings; all others tune parts that tokencached does not have (slabs, LRU crawler, hash
 //! table, external storage), so they are accepted and listed as having no
-//! effect; their values are not looked at. Two families are refused: TLS,
-//! because a port meant to be encrypted would be open, and the proxy, because
+//! effect; their values are not looked at. The proxy's are refused, because
 //! it would be no proxy. The names are those of memcached 1.6.45 (`memcached.c`
 //! and `storage.c`, the subopts tables), those behind its build options and
 //! those it keeps for old configurations among them.
 
-use super::settings::Origin;
+use super::settings::{Origin, Settings, path, said};
 use super::units::Problem;
 use crate::nearest::nearest;
+use crate::server::tls::{Oldest, Verify};
 
 /// Takes a list as `-o` has it: `name`, `name=value`, separated by commas.
-pub(super) fn take(
-    text: &str,
-    origin: &Origin,
-    without_effect: &mut Vec<String>,
-) -> Result<(), Problem> {
+pub(super) fn take(text: &str, origin: &Origin, settings: &mut Settings) -> Result<(), Problem> {
     let options = text
         .split(',')
         .map(str::trim)
         .filter(|option| !option.is_empty());
     for option in options {
-        let name = option
-            .split_once('=')
-            .map_or(option, |(name, _)| name.trim_end());
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let (name, value) = (name.trim_end(), value.trim());
+        if take_ssl(name, value, origin, settings)? {
+            continue;
+        }
         check(name)?;
-        without_effect.push(format!("-o {name} ({origin})"));
+        settings
+            .without_effect
+            .push(format!("-o {name} ({origin})"));
     }
     Ok(())
 }
 
+/// Takes an option of TLS in; says whether it has an effect.
+fn take_ssl(
+    name: &str,
+    value: &str,
+    origin: &Origin,
+    settings: &mut Settings,
+) -> Result<bool, Problem> {
+    let ssl = &mut settings.ssl;
+    match name {
+        "ssl_chain_cert" => ssl.chain_cert = said(path(value)?, origin),
+        "ssl_key" => ssl.key = said(path(value)?, origin),
+        "ssl_ca_cert" => ssl.ca_cert = said(path(value)?, origin),
+        "ssl_verify_mode" => ssl.verify = said(verify(value)?, origin),
+        "ssl_session_cache" => ssl.session_cache = said(true, origin),
+        "no_ssl_session_cache" => ssl.session_cache = said(false, origin),
+        "ssl_min_version" => ssl.oldest = said(oldest(value)?, origin),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// memcached's numbers are OpenSSL's: 3 asks once in a connection that is negotiated anew, of which
+/// TLS 1.3 knows nothing.
+fn verify(value: &str) -> Result<Verify, Problem> {
+    match value {
+        "0" => Ok(Verify::Nobody),
+        "1" => Ok(Verify::Shown),
+        "2" | "3" => Ok(Verify::Everybody),
+        _ => Err(Problem::new(
+            "not a value of ssl_verify_mode",
+            "give 0 (none), 1 (request) or 2 (require)",
+        )),
+    }
+}
+
+/// 0 and 1 are TLS 1.0 and 1.1, which nobody should speak any more: 1.2 is the oldest here.
+fn oldest(value: &str) -> Result<Oldest, Problem> {
+    match value {
+        "2" => Ok(Oldest::Tls12),
+        "3" => Ok(Oldest::Tls13),
+        _ => Err(Problem::new(
+            "not a version that is served",
+            "give ssl_min_version=2 (TLS 1.2) or 3 (TLS 1.3)",
+        )),
+    }
+}
+
 fn check(name: &str) -> Result<(), Problem> {
-    if ["ssl_", "proxy_"]
-        .iter()
-        .any(|family| name.starts_with(family))
-    {
+    if name.starts_with("proxy_") {
         let what = format!("\"{}\" is not supported yet", name.escape_debug());
         return Err(Problem::new(what, "leave it out"));
     }
@@ -72,6 +116,7 @@ const NAMES: &[&str] = &[
     "ext_path", "ext_page_size", "ext_wbuf_size", "ext_threads", "ext_io_depth",
     "ext_item_size", "ext_item_age", "ext_low_ttl", "ext_recache_rate", "ext_compact_under",
     "ext_drop_under", "ext_max_sleep", "ext_max_frag", "ext_drop_unread",
+    "ssl_keyformat", "ssl_ciphers", "ssl_kernel_tls", "ssl_wbuf_size",
 ];
 
 #[cfg(test)]
@@ -79,8 +124,8 @@ mod tests {
     use super::*;
 
     fn taken(text: &str) -> Result<Vec<String>, Problem> {
-        let mut listed = Vec::new();
-        take(text, &Origin::command_line("-o"), &mut listed).map(|()| listed)
+        let mut settings = Settings::default();
+        take(text, &Origin::command_line("-o"), &mut settings).map(|()| settings.without_effect)
     }
 
     #[test]
@@ -100,9 +145,9 @@ mod tests {
                 "did you mean lru_crawler?",
             ),
             (
-                "modern,ssl_key=/k",
-                "\"ssl_key\" is not supported yet",
-                "leave it out",
+                "modern,ssl_verify_mode=9",
+                "not a value of ssl_verify_mode",
+                "give 0 (none), 1 (request) or 2 (require)",
             ),
             (
                 "proxy_config=x",

@@ -43,8 +43,6 @@ pub(super) enum Does {
     Extended,
     /// Nothing here: it tunes a part of memcached that tokencached does not have.
     NoEffect,
-    /// Nothing yet, and leaving it out silently would be unsafe.
-    NotYet,
 }
 
 /// The settings that flags and keys give values to.
@@ -83,6 +81,7 @@ pub(super) enum Setting {
     AllowRemote,
     NoPacking,
     LastingIdle,
+    EnableSsl,
 }
 
 /// What a command line can ask for beside settings.
@@ -190,7 +189,7 @@ const fn own(long: &'static str, takes: Takes, does: Does, help: &'static str) -
     }
 }
 
-use Does::{Extended, NoEffect, NotYet, Set};
+use Does::{Extended, NoEffect, Set};
 use Takes::{Count, Nothing, Value};
 
 /// All options, in the order of `memcached -h`, tokencached's own last.
@@ -208,7 +207,8 @@ pub(super) static FLAGS: &[Flag] = &[
         "enable the \"shutdown\" command"),
     flag('l', "listen", Value("addr"), Set(Setting::Listen),
         "addresses to listen on, separated by commas or repeated: host, host:port,\n\
-         [ipv6]:port (default: 127.0.0.1 and ::1)"),
+         [ipv6]:port (default: 127.0.0.1 and ::1); with -Z, notls: before one turns TLS off\n\
+         for it, mtls: wants a certificate of every client, btls: of none"),
     flag('d', "daemon", Nothing, Set(Setting::Daemon),
         "run as a daemon"),
     flag('r', "enable-coredumps", Nothing, Set(Setting::EnableCoredumps),
@@ -261,8 +261,9 @@ pub(super) static FLAGS: &[Flag] = &[
     flag('Y', "auth-file", Value("file"), Set(Setting::AuthFile),
         "ask for user and password: a file of user:password lines, not readable by others,\n\
          read again on SIGHUP"),
-    flag('Z', "enable-ssl", Nothing, NotYet,
-        "not supported yet"),
+    flag('Z', "enable-ssl", Nothing, Set(Setting::EnableSsl),
+        "serve TLS on TCP, with -o ssl_chain_cert=FILE,ssl_key=FILE; SIGHUP and the command\n\
+         refresh_certs read the files again, for new connections"),
     flag('F', "disable-flush-all", Nothing, Set(Setting::DisableFlushAll),
         "disable the flush_all command"),
     flag('X', "disable-dumping", Nothing, Set(Setting::DisableDumping),
@@ -274,7 +275,14 @@ pub(super) static FLAGS: &[Flag] = &[
     flag('N', "napi-ids", Value("num"), NoEffect,
         "accepted without effect"),
     flag('o', "extended", Value("list"), Extended,
-        "memcached's extended options, separated by commas: accepted without effect"),
+        "memcached's extended options, separated by commas; but for these without effect:\n\
+         - ssl_chain_cert: the server's certificate and those that vouch for it, PEM\n\
+         - ssl_key: its key, PEM; may be the same file\n\
+         - ssl_ca_cert: certificates that vouch for clients, PEM\n\
+         - ssl_verify_mode: 0: clients show no certificate (default), 1: if they like,\n\
+           2 or 3: they have to\n\
+         - ssl_min_version: 2: TLS 1.2 (default), 3: TLS 1.3\n\
+         - ssl_session_cache: sessions are kept, to be taken up again"),
     own("memory-ceiling", Value("num"), Set(Setting::MemoryCeiling),
         "up to where cache_memlimit may raise -m, in MiB, or with k, m or g\n\
          (default: four times -m, at least 1g)"),

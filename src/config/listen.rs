@@ -3,12 +3,12 @@
 //! Two stages. [`parse_list`] reads the form of a list of addresses, when a
 //! source is read; [`addresses`] looks the names up, once, when everything is
 //! resolved. The form is memcached's: `host`, `host:port`, `[v6]:port`, a bare
-//! `::1`, `*`; separated by `,` or `;`; with the prefixes `proto[...]:` and
-//! `tag[...]:` before it (`memcached -h`, "--listen").
+//! `::1`, `*`; separated by `,` or `;`; with the prefixes `notls:`, `btls:` or
+//! `mtls:`, `proto[...]:` and `tag[...]:` before it (`memcached -h`, "--listen").
 //!
 //! Invariants:
-//! - *no surprise*: a prefix that would change how the bytes are understood
-//!   (TLS) is refused until it is served.
+//! - *one way*: an address that is named twice is served in the same way both
+//!   times, or refused.
 //! - *IPv6 may be missing*: where a name stands for addresses of both families,
 //!   as `localhost` does, the IPv6 ones are not required, so that a machine
 //!   without IPv6 starts. An address that was written as numbers is required.
@@ -18,7 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::machine::Machine;
 use super::units::{self, Problem};
 use crate::protocol::codec::Protocol;
-use crate::server::Listen;
+use crate::server::tls::Verify;
+use crate::server::{Listen, Security};
 
 /// One address as it was written: a host and perhaps a port of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(super) struct Place {
     pub(super) tagged: bool,
     /// What a `proto[...]:` before it says; without one, `-B` decides.
     pub(super) protocol: Option<Protocol>,
+    /// What a `notls:`, `btls:` or `mtls:` before it says; without one, `-Z` decides.
+    pub(super) security: Option<Security>,
 }
 
 impl Place {
@@ -41,8 +44,18 @@ impl Place {
             port: None,
             tagged: false,
             protocol: None,
+            security: None,
         }
     }
+}
+
+/// How an address without a prefix is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usual {
+    /// What is spoken (`-B`).
+    pub(super) protocol: Protocol,
+    /// How it is encrypted (`-Z`).
+    pub(super) security: Security,
 }
 
 /// Reads a list as `-l` takes it. At least one place, or a problem.
@@ -66,8 +79,8 @@ fn no_address() -> Problem {
 }
 
 fn parse_place(entry: &str) -> Result<Place, Problem> {
-    refuse_tls(entry)?;
-    let (rest, protocol) = strip_protocol(entry)?;
+    let (rest, security) = strip_security(entry);
+    let (rest, protocol) = strip_protocol(rest)?;
     let (rest, tagged) = strip_tag(rest)?;
     let (host, port) = split_port(rest)?;
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -78,45 +91,56 @@ fn parse_place(entry: &str) -> Result<Place, Problem> {
         port,
         tagged,
         protocol,
+        security,
     })
 }
 
-fn refuse_tls(entry: &str) -> Result<(), Problem> {
-    let prefixes = ["notls:", "btls:", "mtls:"];
-    match prefixes
-        .into_iter()
-        .find(|prefix| entry.starts_with(prefix))
-    {
-        None => Ok(()),
-        Some(prefix) => Err(Problem::new(
-            format!("TLS is not supported yet, so \"{prefix}\" has no meaning"),
-            "leave the prefix out",
-        )),
-    }
+/// The prefixes that say how an address is encrypted.
+const SECURITIES: [(&str, Security); 3] = [
+    ("notls:", Security::Plain),
+    ("btls:", Security::Tls(Verify::Nobody)),
+    ("mtls:", Security::Tls(Verify::Everybody)),
+];
+
+fn strip_security(entry: &str) -> (&str, Option<Security>) {
+    let stripped = |(prefix, security)| Some((entry.strip_prefix(prefix)?, Some(security)));
+    let mut found = SECURITIES.into_iter().filter_map(stripped);
+    found.next().unwrap_or((entry, None))
+}
+
+/// The names of protocols in `proto[...]`.
+const PROTOCOLS: [(&str, Protocol); 3] = [
+    ("ascii", Protocol::Text),
+    ("binary", Protocol::Binary),
+    ("negotiating", Protocol::Auto),
+];
+
+/// An address as it can be given where those without a prefix are served as `usual` says.
+pub(super) fn written(listen: &Listen, usual: Usual) -> String {
+    let security = SECURITIES
+        .iter()
+        .find(|(_, security)| *security == listen.security && listen.security != usual.security)
+        .map_or("", |(prefix, _)| prefix);
+    let protocol = PROTOCOLS
+        .iter()
+        .find(|(_, protocol)| *protocol == listen.protocol && listen.protocol != usual.protocol)
+        .map_or_else(String::new, |(name, _)| format!("proto[{name}]:"));
+    format!("{security}{protocol}{}", listen.addr)
 }
 
 fn strip_protocol(entry: &str) -> Result<(&str, Option<Protocol>), Problem> {
     let Some((name, rest)) = bracketed(entry, "proto") else {
         return Ok((entry, None));
     };
-    let protocol = match name {
-        "ascii" => Protocol::Text,
-        "negotiating" => Protocol::Auto,
-        "binary" => Protocol::Binary,
-        "proxy" => {
-            return Err(Problem::new(
-                "proto[proxy] is the proxy's, and there is none",
-                "use ascii, binary or negotiating, or leave the prefix out",
-            ));
-        }
-        _ => {
-            return Err(Problem::new(
-                "unknown protocol in the proto[...] prefix",
-                "use ascii, binary or negotiating, or leave the prefix out",
-            ));
-        }
+    if let Some((_, protocol)) = PROTOCOLS.iter().find(|(known, _)| *known == name) {
+        return Ok((rest, Some(*protocol)));
+    }
+    let what = match name {
+        "proxy" => "proto[proxy] is the proxy's, and there is none",
+        _ => "unknown protocol in the proto[...] prefix",
     };
-    Ok((rest, Some(protocol)))
+    let remedy = "use ascii, binary or negotiating, or leave the prefix out";
+    Err(Problem::new(what, remedy))
 }
 
 fn strip_tag(entry: &str) -> Result<(&str, bool), Problem> {
@@ -174,7 +198,7 @@ fn own_port(text: &str) -> Result<u16, Problem> {
 pub(super) fn addresses(
     place: &Place,
     default_port: u16,
-    usual: Protocol,
+    usual: Usual,
     machine: &Machine,
 ) -> Result<Vec<Listen>, Problem> {
     let port = place.port.unwrap_or(default_port);
@@ -185,7 +209,8 @@ pub(super) fn addresses(
         .into_iter()
         .map(|addr| Listen {
             addr,
-            protocol: place.protocol.unwrap_or(usual),
+            protocol: place.protocol.unwrap_or(usual.protocol),
+            security: place.security.unwrap_or(usual.security),
             required: required(&addr),
         })
         .collect())
@@ -219,13 +244,39 @@ fn one_line(error: &std::io::Error) -> String {
 }
 
 /// Adds sockets to a list, each address once; required if any mention is.
-pub(super) fn merge(list: &mut Vec<Listen>, more: Vec<Listen>) {
+///
+/// # Errors
+/// An address that is there already, with another security.
+pub(super) fn merge(list: &mut Vec<Listen>, more: Vec<Listen>) -> Result<(), Problem> {
     for new in more {
         let same = |old: &&mut Listen| old.addr == new.addr && new.addr.port() != 0;
         match list.iter_mut().find(same) {
+            Some(old) if (old.security, old.protocol) != (new.security, new.protocol) => {
+                let (addr, first, then) = (new.addr, spoken(old), spoken(&new));
+                let what = format!("{addr} is named {first} before, and {then} here");
+                let remedy = "give each a port of its own, or leave one out";
+                return Err(Problem::new(what, remedy));
+            }
             Some(old) => old.required |= new.required,
             None => list.push(new),
         }
+    }
+    Ok(())
+}
+
+fn spoken(listen: &Listen) -> String {
+    let security = match listen.security {
+        Security::Plain => "without TLS",
+        Security::Tls(Verify::Nobody) => "with TLS",
+        Security::Tls(Verify::Shown) => "with TLS and ssl_verify_mode=1",
+        Security::Tls(Verify::Everybody) => "with TLS and clients' certificates",
+    };
+    match PROTOCOLS
+        .iter()
+        .find(|(_, protocol)| *protocol == listen.protocol)
+    {
+        Some((name, _)) if listen.protocol != Protocol::Auto => format!("{security} for {name}"),
+        _ => security.to_owned(),
     }
 }
 
@@ -259,6 +310,7 @@ mod tests {
             port,
             tagged: false,
             protocol: None,
+            security: None,
         }
     }
 
@@ -293,6 +345,51 @@ mod tests {
     }
 
     #[test]
+    fn prefixes_say_how_an_address_is_encrypted() {
+        for (text, host, security) in [
+            ("notls:a", "a", Some(Security::Plain)),
+            ("btls:a", "a", Some(Security::Tls(Verify::Nobody))),
+            (
+                "mtls:proto[ascii]:tag_api_:a",
+                "a",
+                Some(Security::Tls(Verify::Everybody)),
+            ),
+            ("tls", "tls", None),
+        ] {
+            let place = &parse_list(text).unwrap()[0];
+            assert_eq!((&*place.host, place.security), (host, security), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_speaks_one_way() {
+        let listen = |text: &str, security| Listen {
+            addr: text.parse().unwrap(),
+            protocol: Protocol::Auto,
+            security,
+            required: false,
+        };
+        let encrypted = Security::Tls(Verify::Nobody);
+        let mut list = vec![listen("127.0.0.1:1", Security::Plain)];
+        let mut add = |text, security| merge(&mut list, vec![listen(text, security)]);
+        assert_eq!(add("127.0.0.1:1", Security::Plain), Ok(()));
+        assert_eq!(add("127.0.0.1:2", encrypted), Ok(()));
+        assert_eq!(add("127.0.0.1:0", Security::Plain), Ok(()));
+        assert_eq!(add("127.0.0.1:0", encrypted), Ok(()), "two free ports");
+        let what = "127.0.0.1:1 is named without TLS before, and with TLS here";
+        assert_eq!(add("127.0.0.1:1", encrypted).unwrap_err().what, what);
+        assert_eq!(list.len(), 4);
+        let usual = |protocol| Usual {
+            protocol,
+            security: encrypted,
+        };
+        let (auto, text) = (usual(Protocol::Auto), usual(Protocol::Text));
+        assert_eq!(written(&list[0], auto), "notls:127.0.0.1:1");
+        assert_eq!(written(&list[1], auto), "127.0.0.1:2");
+        assert_eq!(written(&list[1], text), "proto[negotiating]:127.0.0.1:2");
+    }
+
+    #[test]
     fn lists_and_tags() {
         let list = parse_list(" a:1, b ;tag[api]:c:3,,tag_api_:d").unwrap();
         let hosts: Vec<_> = list.iter().map(|place| place.host.as_str()).collect();
@@ -310,10 +407,6 @@ mod tests {
             ("[::1]x", "unexpected text after ]"),
             ("host:port", "\"port\" is not a port"),
             ("host:65536", "\"65536\" is not a port"),
-            (
-                "notls:host",
-                "TLS is not supported yet, so \"notls:\" has no meaning",
-            ),
             (
                 "proto[proxy]:host",
                 "proto[proxy] is the proxy's, and there is none",

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::flags::Flag;
+use super::listen;
+use super::listen::Usual;
 use super::machine::{Machine, MemoryBound};
 use super::settings::{ITEM_BYTES, Origin, Said, Settings, Sourced};
 use super::show::{self, Facts, Shown};
@@ -26,6 +28,7 @@ use super::sockets::{PORT_DEFAULT, Sockets, UNIX_MASK_DEFAULT};
 use super::units::{GIB, MIB, Problem, show_size};
 use super::{Config, ConfigError};
 use crate::protocol::codec::Protocol;
+use crate::server::{Security, tls};
 
 const MEMORY_LIMIT_DEFAULT: u64 = 64 * MIB;
 const MEMORY_LIMIT_MIN: u64 = 8 * MIB;
@@ -41,6 +44,12 @@ const THREADS_ADVISED_MAX: u64 = 64;
 const REQUESTS_DEFAULT: u64 = 20;
 const BACKLOG_DEFAULT: u64 = 1024;
 
+/// How an address is served where nothing else is said.
+const PLAIN: Usual = Usual {
+    protocol: Protocol::Auto,
+    security: Security::Plain,
+};
+
 /// Decides everything. Looks host names up, which may block.
 pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, ConfigError> {
     let mut resolver = Resolver::new(machine, &settings);
@@ -50,10 +59,12 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
         .port
         .as_ref()
         .map_or(PORT_DEFAULT, |port| port.value.unwrap_or(0));
+    let tls = resolver.tls(&settings)?;
     let auth = resolver.auth(&settings)?;
     let sockets = resolver.sockets(&settings, allow_remote)?;
+    check_security(&sockets, tls.as_ref())?;
     resolver.check_protocols(&sockets, &auth)?;
-    let server = resolver.server(&settings, sockets, auth, allow_remote)?;
+    let server = resolver.server(&settings, sockets, auth, tls, allow_remote)?;
     let verbosity = resolver.number("verbose", settings.verbose.clone(), 0);
     resolver.remarks(&settings);
     let flush_allowed = !resolver.switch("disable_flush_all", &settings.disable_flush_all);
@@ -87,6 +98,8 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
         detail_prefix_delimiter: delimiter,
         settings: shown_settings,
         verbosity: Arc::new(AtomicU32::new(verbosity.into())),
+        // The server's to read, when it starts.
+        certificates: None,
     };
     Ok(resolver.finish(store, engine, server, verbosity))
 }
@@ -94,8 +107,7 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
 /// What is decided so far; `sockets.rs` adds the part about addresses.
 pub(super) struct Resolver<'m> {
     pub(super) machine: &'m Machine,
-    /// What an address without a prefix speaks.
-    pub(super) usual_protocol: Protocol,
+    pub(super) usual: Usual,
     pub(super) shown: Vec<Shown>,
     notes: Vec<String>,
     pub(super) warnings: Vec<String>,
@@ -111,7 +123,7 @@ impl<'m> Resolver<'m> {
         let warnings = settings.warnings.clone();
         Resolver {
             machine,
-            usual_protocol: Protocol::Auto,
+            usual: PLAIN,
             shown: Vec::new(),
             notes,
             warnings,
@@ -239,6 +251,7 @@ impl<'m> Resolver<'m> {
         settings: &Settings,
         sockets: Sockets,
         auth: Auth,
+        tls: Option<tls::Options>,
         allow_remote: bool,
     ) -> Result<crate::server::Options, ConfigError> {
         let threads = self.threads(settings.threads.clone());
@@ -266,6 +279,7 @@ impl<'m> Resolver<'m> {
             auth_file: auth.file,
             sasl: auth.sasl,
             binary_strict: self.switch("binary_strict", &settings.binary_strict),
+            tls,
             threads: usize::try_from(threads).unwrap_or(usize::MAX),
             connections_max: usize::try_from(connections).unwrap_or(usize::MAX),
             backlog: i32::try_from(backlog).unwrap_or(i32::MAX),
@@ -308,7 +322,7 @@ impl<'m> Resolver<'m> {
                 &problem,
             ));
         }
-        self.usual_protocol = protocol.value;
+        self.usual.protocol = protocol.value;
         Ok(Auth { file, sasl })
     }
 
@@ -329,6 +343,43 @@ impl<'m> Resolver<'m> {
         let shown = self.shown.iter().find(|shown| shown.key == "auth_file");
         let subject = shown.map_or_else(|| "auth_file".to_owned(), Shown::to_string);
         Err(ConfigError::line(&subject, &problem))
+    }
+
+    /// `-Z` and what belongs to it.
+    fn tls(&mut self, settings: &Settings) -> Result<Option<tls::Options>, ConfigError> {
+        let enabled = self.switch("enable_ssl", &settings.enable_ssl);
+        let ssl = settings.ssl.clone();
+        if !enabled {
+            if ssl.is_said() {
+                let warning = "extended: its ssl_ options have no effect, as TLS is off; add -Z";
+                self.warnings.push(warning.to_owned());
+            }
+            return Ok(None);
+        }
+        let (Some(chain_cert), Some(key)) = (ssl.chain_cert, ssl.key) else {
+            let problem = Problem::new(
+                "TLS needs a certificate and its key",
+                "name PEM files with -o ssl_chain_cert=FILE,ssl_key=FILE",
+            );
+            return Err(ConfigError::line("enable_ssl", &problem));
+        };
+        let verify = ssl.verify.map_or(tls::Verify::Nobody, |said| said.value);
+        self.usual.security = Security::Tls(verify);
+        if verify != tls::Verify::Nobody && ssl.ca_cert.is_none() {
+            let problem = Problem::new(
+                "nobody vouches for the clients' certificates",
+                "name a PEM file with -o ssl_ca_cert=FILE, or leave ssl_verify_mode out",
+            );
+            return Err(ConfigError::line("ssl_verify_mode", &problem));
+        }
+        Ok(Some(tls::Options {
+            chain_cert: chain_cert.value,
+            key: key.value,
+            ca_cert: ssl.ca_cert.map(|said| said.value),
+            verify,
+            oldest: ssl.oldest.map_or(tls::Oldest::Tls12, |said| said.value),
+            session_cache: ssl.session_cache.is_some_and(|said| said.value),
+        }))
     }
 
     fn threads(&mut self, said: Said<u64>) -> u64 {
@@ -412,6 +463,40 @@ impl<'m> Resolver<'m> {
 struct Auth {
     file: Option<PathBuf>,
     sasl: bool,
+}
+
+/// An encrypted address needs TLS, clients' certificates somebody who vouches for them, and TLS an
+/// address.
+fn check_security(sockets: &Sockets, tls: Option<&tls::Options>) -> Result<(), ConfigError> {
+    if tls.is_some() && sockets.listen.is_empty() {
+        let what = "there is no TCP address to encrypt";
+        let problem = Problem::new(what, "name one with -l or -p, or leave -Z out");
+        return Err(ConfigError::line("enable_ssl", &problem));
+    }
+    let vouched = tls.is_some_and(|tls| tls.ca_cert.is_some());
+    for listen in &sockets.listen {
+        let written = listen::written(listen, PLAIN);
+        let fail = |what, remedy| {
+            let subject = format!("listen = \"{written}\"");
+            Err(ConfigError::line(&subject, &Problem::new(what, remedy)))
+        };
+        match listen.security {
+            Security::Tls(_) if tls.is_none() => {
+                return fail(
+                    "TLS is off",
+                    "add -Z and -o ssl_chain_cert=FILE,ssl_key=FILE, or leave the prefix out",
+                );
+            }
+            Security::Tls(tls::Verify::Everybody) if !vouched => {
+                return fail(
+                    "clients' certificates cannot be checked",
+                    "add -o ssl_ca_cert=FILE, or leave mtls: out",
+                );
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn check_size(

@@ -21,6 +21,7 @@ use super::flags::{self, Does, Flag, Setting};
 use super::listen::{self, Place};
 use super::units::{self, KIB, MIB, Problem};
 use crate::protocol::codec::Protocol;
+use crate::server::tls;
 
 /// Where a value came from, for people: `command line -m`,
 /// `/etc/memcached.conf line 12`, `/etc/tokencached.toml: memory_limit`.
@@ -106,12 +107,47 @@ pub(super) struct Settings {
     pub(super) allow_remote: Said<bool>,
     pub(super) no_packing: Said<bool>,
     pub(super) lasting_idle: Said<u64>,
+    pub(super) enable_ssl: Said<bool>,
+    pub(super) ssl: Ssl,
     /// Options accepted without effect, as `-f (command line -f)`.
     pub(super) without_effect: Vec<String>,
     /// Other things accepted that are worth a line in the log.
     pub(super) notes: Vec<String>,
     /// Things accepted that the operator should change.
     pub(super) warnings: Vec<String>,
+}
+
+/// The `ssl_` names of `-o`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ssl {
+    pub(super) chain_cert: Said<PathBuf>,
+    pub(super) key: Said<PathBuf>,
+    pub(super) ca_cert: Said<PathBuf>,
+    pub(super) verify: Said<tls::Verify>,
+    pub(super) oldest: Said<tls::Oldest>,
+    pub(super) session_cache: Said<bool>,
+}
+
+impl Ssl {
+    fn over(self, lower: Ssl) -> Ssl {
+        Ssl {
+            chain_cert: self.chain_cert.or(lower.chain_cert),
+            key: self.key.or(lower.key),
+            ca_cert: self.ca_cert.or(lower.ca_cert),
+            verify: self.verify.or(lower.verify),
+            oldest: self.oldest.or(lower.oldest),
+            session_cache: self.session_cache.or(lower.session_cache),
+        }
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_said(&self) -> bool {
+        let files = [&self.chain_cert, &self.key, &self.ca_cert];
+        files.into_iter().any(Option::is_some)
+            || self.verify.is_some()
+            || self.oldest.is_some()
+            || self.session_cache.is_some()
+    }
 }
 
 impl Settings {
@@ -156,6 +192,8 @@ impl Settings {
             allow_remote: self.allow_remote.or(lower.allow_remote),
             no_packing: self.no_packing.or(lower.no_packing),
             lasting_idle: self.lasting_idle.or(lower.lasting_idle),
+            enable_ssl: self.enable_ssl.or(lower.enable_ssl),
+            ssl: self.ssl.over(lower.ssl),
             without_effect: joined(lower.without_effect, self.without_effect),
             notes: joined(lower.notes, self.notes),
             warnings: joined(lower.warnings, self.warnings),
@@ -175,20 +213,13 @@ impl Settings {
     ) -> Result<(), ConfigError> {
         let off = matches!(flag.takes, flags::Takes::Nothing) && text == "false";
         let given = match flag.does {
-            Does::NoEffect | Does::NotYet if off => return Ok(()),
+            Does::NoEffect if off => return Ok(()),
             Does::Set(setting) => self.set(setting, text.trim(), &origin),
-            Does::Extended => extended::take(text, &origin, &mut self.without_effect),
+            Does::Extended => extended::take(text, &origin, self),
             Does::NoEffect => {
                 self.without_effect
                     .push(format!("{} ({origin})", flag.key()));
                 Ok(())
-            }
-            Does::NotYet => {
-                return Err(ConfigError::refused(
-                    &flag.key(),
-                    &origin,
-                    &Problem::new("not supported yet", "leave it out"),
-                ));
             }
             Does::Ask(_) => {
                 return Err(ConfigError::refused(
@@ -237,6 +268,7 @@ impl Settings {
             Setting::Http => self.http = said(http(text)?, origin),
             Setting::AllowRemote => self.allow_remote = said(switch(text)?, origin),
             Setting::NoPacking => self.no_packing = said(switch(text)?, origin),
+            Setting::EnableSsl => self.enable_ssl = said(switch(text)?, origin),
             Setting::LastingIdle => self.lasting_idle = said(count(text, IDLE_SECONDS)?, origin),
         }
         Ok(())
@@ -274,7 +306,7 @@ const BACKLOG: (u64, u64) = (1, i32::MAX as u64);
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 #[allow(clippy::unnecessary_wraps)] // The fields are options; this builds one.
-fn said<T>(value: T, origin: &Origin) -> Said<T> {
+pub(super) fn said<T>(value: T, origin: &Origin) -> Said<T> {
     Some(Sourced {
         value,
         origin: origin.clone(),
@@ -310,7 +342,7 @@ fn word(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
-fn path(text: &str) -> Result<PathBuf, Problem> {
+pub(super) fn path(text: &str) -> Result<PathBuf, Problem> {
     if text.is_empty() || text.contains(char::is_control) {
         return Err(Problem::new("not a path", "give the path of a file"));
     }

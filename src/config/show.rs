@@ -16,6 +16,9 @@
 use crate::protocol::codec::Protocol;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::server::tls;
 
 /// A setting that was decided: its name, value and source, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,11 +123,54 @@ pub(super) fn stats_settings(facts: &Facts<'_>) -> Vec<(String, String)> {
         ("flush_enabled", yes_no(facts.flush_allowed)),
         ("dump_enabled", yes_no(facts.dump_allowed)),
         ("idle_timeout", "0".into()),
-        ("client_flags_size", "4".into()),
     ];
+    let flags = ("client_flags_size", "4".to_owned());
     lines
+        .into_iter()
+        .chain(ssl_settings(server.tls.as_ref()))
+        .chain([flags])
         .map(|(name, value)| (name.to_owned(), one_word(&value)))
-        .to_vec()
+        .collect()
+}
+
+/// What memcached shows of TLS. Its numbers of `ssl_verify_mode` and `ssl_keyformat` are OpenSSL's, and
+/// what is shown of keys, ciphers, buffers and the kernel holds here too: PEM, those of the library, one
+/// record, none.
+fn ssl_settings(tls: Option<&tls::Options>) -> [(&'static str, String); 11] {
+    let file = |path: Option<&PathBuf>, none: &str| {
+        path.map_or_else(|| none.to_owned(), |path| path.display().to_string())
+    };
+    let verify = match tls.map_or(tls::Verify::Nobody, |tls| tls.verify) {
+        tls::Verify::Nobody => 0,
+        tls::Verify::Shown => 1,
+        tls::Verify::Everybody => 3,
+    };
+    let oldest = match tls.map_or(tls::Oldest::Tls12, |tls| tls.oldest) {
+        tls::Oldest::Tls12 => "tlsv1.2",
+        tls::Oldest::Tls13 => "tlsv1.3",
+    };
+    [
+        ("ssl_enabled", yes_no(tls.is_some())),
+        (
+            "ssl_chain_cert",
+            file(tls.map(|tls| &tls.chain_cert), "(null)"),
+        ),
+        ("ssl_key", file(tls.map(|tls| &tls.key), "(null)")),
+        ("ssl_verify_mode", verify.to_string()),
+        ("ssl_keyformat", "1".into()),
+        ("ssl_ciphers", "NULL".into()),
+        (
+            "ssl_ca_cert",
+            file(tls.and_then(|tls| tls.ca_cert.as_ref()), "NULL"),
+        ),
+        ("ssl_wbuf_size", "16384".into()),
+        (
+            "ssl_session_cache",
+            yes_no(tls.is_some_and(|tls| tls.session_cache)),
+        ),
+        ("ssl_kernel_tls", yes_no(false)),
+        ("ssl_min_version", oldest.to_owned()),
+    ]
 }
 
 /// The name that `-B` has for it.

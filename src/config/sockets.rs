@@ -20,7 +20,8 @@ use super::resolve::Resolver;
 use super::settings::{Http, Origin, Said, Settings, Sourced};
 use super::show::Shown;
 use super::units::Problem;
-use crate::server::{HttpOptions, Listen, UnixSocket};
+use crate::server::tls::Verify;
+use crate::server::{HttpOptions, Listen, Security, UnixSocket};
 
 pub(super) const PORT_DEFAULT: u16 = 11211;
 pub(super) const UNIX_MASK_DEFAULT: u32 = 0o700;
@@ -76,7 +77,7 @@ impl Resolver<'_> {
         Some(UnixSocket {
             path,
             mode: mask.value,
-            protocol: self.usual_protocol,
+            protocol: self.usual.protocol,
         })
     }
 
@@ -99,8 +100,10 @@ impl Resolver<'_> {
             origin,
         } in places
         {
-            let listens = self.place("listen", place, port, origin, allow_remote, EXPOSED_CACHE)?;
-            listen::merge(&mut all, listens);
+            let exposed = exposed_cache(place.security.unwrap_or(self.usual.security));
+            let listens = self.place("listen", place, port, origin, allow_remote, exposed)?;
+            listen::merge(&mut all, listens)
+                .map_err(|problem| ConfigError::value("listen", &place.host, origin, &problem))?;
             if !sources.contains(&origin.to_string()) {
                 sources.push(origin.to_string());
             }
@@ -110,7 +113,8 @@ impl Resolver<'_> {
             all.iter_mut()
                 .for_each(|listen| listen.required = listen.addr.is_ipv4());
         }
-        let addresses: Vec<_> = all.iter().map(|listen| listen.addr.to_string()).collect();
+        let written = |listen| listen::written(listen, self.usual);
+        let addresses: Vec<_> = all.iter().map(written).collect();
         self.shown.push(Shown {
             key: "listen",
             value: addresses.join(","),
@@ -130,8 +134,7 @@ impl Resolver<'_> {
         exposed: &str,
     ) -> Result<Vec<Listen>, ConfigError> {
         let fail = |problem| ConfigError::value(key, &place.host, origin, &problem);
-        let listens =
-            listen::addresses(place, port, self.usual_protocol, self.machine).map_err(fail)?;
+        let listens = listen::addresses(place, port, self.usual, self.machine).map_err(fail)?;
         let reaches = listens.iter().map(|listen| listen::reach(listen.addr.ip()));
         let wildcard = reaches.clone().any(|reach| reach == Reach::Everywhere);
         if wildcard && !allow_remote {
@@ -184,8 +187,21 @@ impl Resolver<'_> {
     }
 }
 
-const EXPOSED_CACHE: &str =
-    "whoever reaches it reads and writes every cached token, as there is no authentication";
+/// What it means that others reach the cache: TLS hides what is said, and keeps nobody out.
+fn exposed_cache(security: Security) -> &'static str {
+    match security {
+        Security::Plain => {
+            "whoever reaches it reads and writes every cached token, as there is no authentication"
+        }
+        Security::Tls(Verify::Nobody | Verify::Shown) => {
+            "whoever reaches it reads and writes every cached token, as TLS encrypts but keeps nobody out (mtls: asks for certificates)"
+        }
+        Security::Tls(Verify::Everybody) => {
+            "whoever has a certificate of ssl_ca_cert's reads and writes every cached token"
+        }
+    }
+}
+
 const EXPOSED_METRICS: &str = "whoever reaches it reads the metrics";
 
 fn loopback_places() -> Vec<Sourced<Place>> {

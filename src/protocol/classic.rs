@@ -106,6 +106,7 @@ impl Classic {
             b"quit" => line.command(Command::Quit),
             b"verbosity" => verbosity(line),
             b"cache_memlimit" => cache_memlimit(line),
+            b"refresh_certs" => line.command(Command::RefreshCerts),
             b"shutdown" => shutdown(line),
             b"watch" => line.error(Error::WatchNotAllowed),
             b"lru_crawler" => line.error(Error::NoLruCrawler),
@@ -236,6 +237,10 @@ impl Classic {
             Reply::Stats(stats) => encode_stats(&stats, sink),
             Reply::PrefixDump(prefixes) => encode_prefixes(&prefixes, sink),
             Reply::Error(error) => Self::encode_error(error, sink),
+            Reply::NotRefreshed(line) => {
+                sink.bytes(line.as_bytes());
+                sink.bytes(b"\r\n");
+            }
             Reply::Stored(_) => sink.bytes(b"STORED\r\n"),
             Reply::NotStored => sink.bytes(b"NOT_STORED\r\n"),
             Reply::Exists => sink.bytes(b"EXISTS\r\n"),

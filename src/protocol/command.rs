@@ -119,6 +119,8 @@ pub enum Command<'b> {
         /// 0 (warnings) to 3 (everything).
         level: u32,
     },
+    /// Read the certificates of TLS again.
+    RefreshCerts,
     /// Show counters or settings.
     Stats(Stats),
     /// Name the memcached release that is spoken.

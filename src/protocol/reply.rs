@@ -111,6 +111,8 @@ pub enum Reply<'b, V> {
     PrefixDump(Vec<PrefixCounts>),
     /// The command could not be carried out.
     Error(Error),
+    /// The certificates could not be read again, and why, in one line.
+    NotRefreshed(String),
     /// No answer: the connection closes (`quit`, `shutdown`).
     Close,
 }

@@ -17,7 +17,6 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
@@ -57,23 +56,28 @@ enum Ended {
     Closed,
 }
 
-/// Serves a connection until it ends. Errors of the socket end it; they are the peer's business.
+/// Serves a connection until it ends.
+///
+/// # Errors
+/// Those of the socket, and of TLS over it; they end the connection.
 pub async fn serve<S>(
     stream: S,
     protocol: Protocol,
-    worker: Arc<Worker>,
-    info: Arc<connections::Connection>,
-) where
+    worker: &Worker,
+    info: &connections::Connection,
+) -> io::Result<()>
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = Connection::new(stream, protocol, &worker, &info);
+    let mut connection = Connection::new(stream, protocol, worker, info);
     loop {
         match std::future::poll_fn(|context| connection.poll_turns(context)).await {
             Ok(Ended::Yielded) => {
                 worker.counters.conn_yields.add(1);
                 tokio::task::yield_now().await;
             }
-            Ok(Ended::Closed) | Err(_) => return,
+            Ok(Ended::Closed) => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -93,6 +97,8 @@ struct Connection<'c, S> {
     unsent: Option<Box<Output<Found<'c>>>>,
     /// Replies that the next turn adds to.
     carried: Option<Box<Output<Found<'c>>>>,
+    /// Bytes that TLS has taken and the socket has not.
+    unflushed: bool,
     /// The session is over once they are sent.
     closing: bool,
     /// Nothing is sent before this is over.
@@ -122,6 +128,7 @@ impl<'c, S> Connection<'c, S> {
             input_ready: false,
             unsent: None,
             carried: None,
+            unflushed: false,
             closing: false,
             pause: None,
             requests: Share::new(&worker.requests),
@@ -134,7 +141,7 @@ impl<'c, S> Connection<'c, S> {
 
     /// Tells the worker whether something is begun that a stopping server should finish.
     fn note_busy(&mut self) {
-        let waiting = self.unsent.is_some() || self.carried.is_some();
+        let waiting = self.unsent.is_some() || self.carried.is_some() || self.unflushed;
         let busy = waiting || !self.input.is_empty() || !self.session.is_idle();
         if busy != self.busy {
             self.busy = busy;
@@ -182,7 +189,8 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         Poll::Ready(())
     }
 
-    /// Sends what an earlier turn has left.
+    /// Sends what an earlier turn has left, to the last byte: TLS takes more than the socket does, and
+    /// nobody would send the rest while the peer waits for it.
     fn poll_send_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(unsent) = &mut self.unsent {
             let count = |bytes| self.worker.counters.bytes_written.add(bytes as u64);
@@ -192,7 +200,12 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             self.replies.resize(0);
             self.note_busy();
         }
-        Poll::Ready(Ok(()))
+        let flushed = Pin::new(&mut self.stream).poll_flush(context)?;
+        if flushed.is_pending() != self.unflushed {
+            self.unflushed = flushed.is_pending();
+            self.note_busy();
+        }
+        flushed.map(Ok)
     }
 
     /// Reads, unless there is input to go on with, and executes it.

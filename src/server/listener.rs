@@ -19,10 +19,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::worker::WorkerThread;
-use super::{Listen, StartError, UnixSocket, connection};
+use super::tls::{self, Tls, Verify};
+use super::worker::{Worker, WorkerThread};
+use super::{Listen, Security, StartError, UnixSocket, connection};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::protocol::codec::Protocol;
@@ -38,6 +40,7 @@ pub struct Listener {
     name: Arc<str>,
     is_unix: bool,
     protocol: Protocol,
+    security: Security,
     /// The file of a unix socket.
     path: Option<PathBuf>,
 }
@@ -67,6 +70,7 @@ impl Listener {
             name: format!("tcp:{local}").into(),
             is_unix: false,
             protocol: listen.protocol,
+            security: listen.security,
             path: None,
         })
     }
@@ -97,6 +101,7 @@ impl Listener {
             name: format!("unix:{}", path.display()).into(),
             is_unix: true,
             protocol: options.protocol,
+            security: Security::Plain,
             // The working folder is another one in the background.
             path: Some(std::path::absolute(path)?),
         };
@@ -147,6 +152,7 @@ pub struct Acceptor {
     workers: Vec<WorkerThread>,
     next: AtomicUsize,
     connections_max: u64,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Acceptor {
@@ -155,12 +161,14 @@ impl Acceptor {
         engine: Arc<Engine>,
         workers: Vec<WorkerThread>,
         connections_max: usize,
+        tls: Option<Arc<Tls>>,
     ) -> Acceptor {
         Acceptor {
             engine,
             workers,
             next: AtomicUsize::new(0),
             connections_max: connections_max as u64,
+            tls,
         }
     }
 
@@ -192,17 +200,27 @@ impl Acceptor {
         ));
         let guard = Counted::new(&self.engine, &info);
         let worker = Arc::clone(&target.worker);
-        match socket {
-            Accepted::Tcp(stream) => drop(target.runtime.spawn(async move {
+        let tls = self.tls.clone();
+        match (socket, listener.security) {
+            (Accepted::Tcp(stream), Security::Tls(verify)) => {
+                drop(target.runtime.spawn(async move {
+                    // The guard counts the handshake too.
+                    let _guard = guard;
+                    if let (Some(tls), Ok(stream)) = (tls, TcpStream::from_std(stream)) {
+                        serve_secured(stream, (&tls, verify), protocol, worker, info).await;
+                    }
+                }));
+            }
+            (Accepted::Tcp(stream), Security::Plain) => drop(target.runtime.spawn(async move {
                 let _guard = guard;
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    connection::serve(stream, protocol, worker, info).await;
+                    serve_plain(stream, protocol, worker, info).await;
                 }
             })),
-            Accepted::Unix(stream) => drop(target.runtime.spawn(async move {
+            (Accepted::Unix(stream), _) => drop(target.runtime.spawn(async move {
                 let _guard = guard;
                 if let Ok(stream) = UnixStream::from_std(stream) {
-                    connection::serve(stream, protocol, worker, info).await;
+                    serve_plain(stream, protocol, worker, info).await;
                 }
             })),
         }
@@ -229,6 +247,43 @@ impl Acceptor {
             .time_in_listen_disabled_us
             .fetch_add(PAUSE.as_micros() as u64, Relaxed);
     }
+}
+
+/// Serves a client as it comes.
+async fn serve_plain<S>(
+    mut stream: S,
+    protocol: Protocol,
+    worker: Arc<Worker>,
+    info: Arc<connections::Connection>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // An error of the socket is the peer's business.
+    let _ = connection::serve(&mut stream, protocol, &worker, &info).await;
+}
+
+/// Serves a client once its handshake is done; one that fails is counted, and closed.
+async fn serve_secured(
+    stream: TcpStream,
+    (tls, verify): (&Tls, Verify),
+    protocol: Protocol,
+    worker: Arc<Worker>,
+    info: Arc<connections::Connection>,
+) {
+    let counters = &worker.engine.stats().server;
+    let Ok(mut stream) = tls.accept(stream, verify).await else {
+        counters.ssl_handshake_errors.fetch_add(1, Relaxed);
+        return;
+    };
+    if tls::is_new_session(&stream) {
+        counters.ssl_new_sessions.fetch_add(1, Relaxed);
+    }
+    let served = connection::serve(&mut stream, protocol, &worker, &info).await;
+    // The kind that TLS gives to what it cannot read; a socket never does.
+    if served.is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+        counters.ssl_proto_errors.fetch_add(1, Relaxed);
+    }
+    tls::say_goodbye(stream).await;
 }
 
 /// An accepted socket, belonging to no runtime yet.

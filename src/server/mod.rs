@@ -25,6 +25,7 @@ mod port_file;
 mod process;
 pub mod session;
 mod start;
+pub mod tls;
 mod worker;
 
 use std::io;
@@ -39,13 +40,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::engine::{self, Engine, Housekeeper};
+use crate::engine::{self, Certificates, Engine, Housekeeper};
 use crate::protocol::codec::Protocol;
 use crate::stats::memcached::Process;
 use crate::store::{self, Store};
 use auth::Users;
 use budget::Budget;
-use listener::{Acceptor, Listener};
+use listener::Acceptor;
 pub use start::StartError;
 use start::{Sockets, lock_memory, prepare};
 use worker::{Worker, WorkerThread};
@@ -57,8 +58,19 @@ pub struct Listen {
     pub addr: SocketAddr,
     /// What its clients may speak.
     pub protocol: Protocol,
+    /// How it is encrypted, if it is.
+    pub security: Security,
     /// Whether a machine that does not have this address at all fails the start.
     pub required: bool,
+}
+
+/// What clients of an address speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// The protocol, as it is.
+    Plain,
+    /// TLS, with certificates of these clients.
+    Tls(tls::Verify),
 }
 
 /// A unix socket to listen on.
@@ -86,7 +98,7 @@ pub struct HttpOptions {
 pub struct Options {
     /// TCP addresses.
     pub listen: Vec<Listen>,
-    /// A unix socket.
+    /// A unix socket, never encrypted.
     pub unix: Option<UnixSocket>,
     /// The file of users and passwords; without one, everybody may speak.
     pub auth_file: Option<PathBuf>,
@@ -94,6 +106,8 @@ pub struct Options {
     pub sasl: bool,
     /// Failures are told to keystonemiddleware too, by their status in the binary protocol.
     pub binary_strict: bool,
+    /// What TLS is made from; needed where an address asks for it.
+    pub tls: Option<tls::Options>,
     /// Worker threads.
     pub threads: usize,
     /// Most client connections at once.
@@ -124,15 +138,12 @@ pub struct Options {
 /// What could not be had at the start; nothing is left half started.
 pub fn run(
     options: Options,
-    engine_options: engine::Options,
+    mut engine_options: engine::Options,
     store_options: &store::Options,
 ) -> Result<(), StartError> {
-    let Sockets {
-        listeners,
-        http,
-        mut pid_file,
-        users,
-    } = prepare(&options)?;
+    let mut sockets = prepare(&options)?;
+    let tls = sockets.tls.clone();
+    engine_options.certificates = tls.map(|tls| tls as Arc<dyn Certificates>);
     let engine = Arc::new(make_engine(&options, engine_options, store_options)?);
     lock_memory(&options)?;
     // All that is likely to fail has been tried, so that it is said while somebody listens.
@@ -141,7 +152,7 @@ pub fn run(
         // A child does not inherit its parent's locks.
         lock_memory(&options)?;
     }
-    if let Some(pid_file) = &mut pid_file {
+    if let Some(pid_file) = &mut sockets.pid_file {
         let written = pid_file.write();
         written.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
     }
@@ -149,7 +160,7 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(StartError::system)?;
-    runtime.block_on(serve(&options, (listeners, http, users), engine))
+    runtime.block_on(serve(&options, sockets, engine))
 }
 
 fn make_engine(
@@ -169,15 +180,15 @@ fn make_engine(
     Ok(Engine::new(store, engine_options, process))
 }
 
-async fn serve(
-    options: &Options,
-    (listeners, http, users): (
-        Vec<Listener>,
-        Option<std::net::TcpListener>,
-        Option<Arc<Users>>,
-    ),
-    engine: Arc<Engine>,
-) -> Result<(), StartError> {
+async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Result<(), StartError> {
+    let Sockets {
+        listeners,
+        http,
+        tls,
+        users,
+        // Its drop removes it, in the end.
+        pid_file: _pid_file,
+    } = sockets;
     let mut stop_signals = StopSignals::new().map_err(StartError::system)?;
     let http = http.map(TcpListener::from_std).transpose();
     let http = http.map_err(StartError::system)?;
@@ -188,6 +199,7 @@ async fn serve(
         Arc::clone(&engine),
         workers,
         options.connections_max,
+        tls,
     ));
     let mut tasks = JoinSet::new();
     for listener in listeners {
@@ -202,7 +214,7 @@ async fn serve(
         });
     }
     let ended = tokio::select! {
-        () = stop_signals.wait(|| renew(users.as_deref())) => Ok(()),
+        () = stop_signals.wait(|| renew(&engine, users.as_deref())) => Ok(()),
         () = engine.shutdown_asked() => Ok(()),
         Some(Ok(ended)) = tasks.join_next() => ended,
     };
@@ -216,8 +228,10 @@ async fn serve(
     ended
 }
 
-/// Carries SIGHUP out: users and passwords are read again.
-fn renew(users: Option<&Users>) {
+/// Carries SIGHUP out: certificates, users and passwords are read again.
+fn renew(engine: &Engine, users: Option<&Users>) {
+    // What comes of it is logged.
+    drop(engine.refresh_certs(Clock::System.now()));
     match users.map(Users::reload) {
         None => {}
         Some(Ok(())) => tracing::info!("users and passwords are read again"),
@@ -260,7 +274,7 @@ struct StopSignals {
     interrupt: Signal,
     /// memcached's signal for a graceful end.
     user: Signal,
-    /// "Read again what can change while running": users and passwords.
+    /// "Read again what can change while running": users and passwords, and certificates.
     hangup: Signal,
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::auth::Users;
 use super::listener::Listener;
 use super::pid_file::PidFile;
+use super::tls::{self, Tls};
 use super::{HttpOptions, Options, port_file, process};
 
 /// Why the server could not start: the setting, what went wrong with it, and what would do.
@@ -93,6 +94,11 @@ impl StartError {
         StartError::new("pidfile", what, "choose another path with -P")
     }
 
+    /// Certificates that cannot be used.
+    pub fn tls(fault: &tls::Fault) -> StartError {
+        StartError::new("extended", fault.to_string(), fault.remedy())
+    }
+
     /// Threads or runtimes that cannot be had.
     pub fn system(error: io::Error) -> StartError {
         StartError::new(
@@ -113,6 +119,8 @@ pub struct Sockets {
     pub pid_file: Option<PidFile>,
     /// Who may speak.
     pub users: Option<Arc<Users>>,
+    /// Certificates and key, read.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Everything that has to happen in its order: privileges are dropped after binding TCP and before
@@ -142,6 +150,9 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
     }
     // As root still, since passwords are often only root's to read.
     let users = options.auth_file.as_deref().map(Users::load).transpose()?;
+    // The key is often only root's to read.
+    let tls = options.tls.clone().map(Tls::new).transpose();
+    let tls = tls.map_err(|fault| StartError::tls(&fault))?;
     // As root still, since the directory is often only root's to write.
     let pid_file = options.pid_file.as_deref().map(PidFile::open);
     let pid_file = pid_file.transpose();
@@ -165,6 +176,7 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
         http,
         pid_file,
         users: users.map(Arc::new),
+        tls: tls.map(Arc::new),
     })
 }
 

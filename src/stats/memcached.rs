@@ -27,13 +27,29 @@ pub struct Process {
     pub threads: usize,
 }
 
+/// What `stats` has to know of TLS to show its lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// There is none, and no line of it.
+    #[default]
+    Off,
+    /// It is served.
+    On {
+        /// Sessions are kept to be taken up again (`ssl_session_cache`).
+        sessions_kept: bool,
+    },
+}
+
 /// `stats`: process, connections, commands, items.
-pub fn general(stats: &Stats, store: &Store, process: &Process, now: Now) -> Vec<Stat> {
+pub fn general(stats: &Stats, store: &Store, process: &Process, tls: Tls, now: Now) -> Vec<Stat> {
     let mut lines = Vec::with_capacity(80);
     process_lines(&mut lines, process, now);
     connection_lines(&mut lines, &stats.server, process);
     command_lines(&mut lines, &stats.snapshot());
     listener_lines(&mut lines, stats, process);
+    if let Tls::On { sessions_kept } = tls {
+        tls_lines(&mut lines, &stats.server, sessions_kept, process, now);
+    }
     item_lines(&mut lines, stats, store);
     lines
 }
@@ -138,6 +154,34 @@ fn listener_lines(lines: &mut Vec<Stat>, stats: &Stats, process: &Process) {
     ]);
 }
 
+/// As in memcached, these lines are there only where TLS is on, the first only where sessions are kept.
+fn tls_lines(
+    lines: &mut Vec<Stat>,
+    server: &ServerCounters,
+    sessions_kept: bool,
+    process: &Process,
+    now: Now,
+) {
+    use std::sync::atomic::Ordering::Relaxed;
+    if sessions_kept {
+        let sessions = server.ssl_new_sessions.load(Relaxed);
+        lines.push(Stat::new("ssl_new_sessions", sessions));
+    }
+    let refreshed = server.ssl_last_cert_refresh.load(Relaxed);
+    let refreshed = refreshed.max(process.started.seconds);
+    lines.extend([
+        Stat::new(
+            "ssl_handshake_errors",
+            server.ssl_handshake_errors.load(Relaxed),
+        ),
+        Stat::new("ssl_proto_errors", server.ssl_proto_errors.load(Relaxed)),
+        Stat::new(
+            "time_since_server_cert_refresh",
+            now.seconds.saturating_sub(refreshed),
+        ),
+    ]);
+}
+
 fn item_lines(lines: &mut Vec<Stat>, stats: &Stats, store: &Store) {
     let usage = store.usage();
     let counts = stats.store_counts(store);
@@ -212,7 +256,10 @@ mod tests {
             connections_max: 4096,
             threads: 4,
         };
-        let lines = general(&Stats::default(), &store, &process, now);
+        let tls = Tls::On {
+            sessions_kept: true,
+        };
+        let lines = general(&Stats::default(), &store, &process, tls, now);
         let mut names = std::collections::HashSet::new();
         for line in lines {
             assert!(
@@ -224,6 +271,37 @@ mod tests {
         for mandatory in ["cmd_set", "cas_misses", "cas_hits", "cas_badval"] {
             assert!(names.contains(mandatory));
         }
+    }
+
+    #[test]
+    fn tls_is_spoken_of_only_where_it_is_on() {
+        let clock = Clock::manual();
+        let process = Process {
+            started: clock.now(),
+            connections_max: 1,
+            threads: 1,
+        };
+        let store = Store::new(&Options::default()).unwrap();
+        clock.advance(7);
+        let stats = Stats::default();
+        let shown = |tls| {
+            let lines = general(&stats, &store, &process, tls, clock.now());
+            let of_tls = lines
+                .into_iter()
+                .filter(|line| line.name.contains("ssl") || line.name.contains("cert"))
+                .map(|line| format!("{}={}", line.name, line.value));
+            of_tls.collect::<Vec<_>>().join(" ")
+        };
+        let on = |sessions_kept| Tls::On { sessions_kept };
+        assert_eq!(shown(Tls::Off), "");
+        let three = "ssl_handshake_errors=0 ssl_proto_errors=0 time_since_server_cert_refresh";
+        assert_eq!(shown(on(false)), format!("{three}=7"), "since the start");
+        let refreshed = &stats.server.ssl_last_cert_refresh;
+        refreshed.store(
+            clock.now().seconds - 2,
+            std::sync::atomic::Ordering::Relaxed,
+        );
+        assert_eq!(shown(on(true)), format!("ssl_new_sessions=0 {three}=2"));
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub mod memcached;
 pub mod prometheus;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use parking_lot::Mutex;
 
@@ -152,6 +152,14 @@ pub struct ServerCounters {
     pub total_connections: AtomicU64,
     /// Connections turned away over `-c`.
     pub rejected_connections: AtomicU64,
+    /// Clients of a TLS listener whose handshake failed or took too long.
+    pub ssl_handshake_errors: AtomicU64,
+    /// Connections that ended since what came after their handshake was no TLS.
+    pub ssl_proto_errors: AtomicU64,
+    /// Handshakes that were made in full, and not by taking an earlier session up.
+    pub ssl_new_sessions: AtomicU64,
+    /// The second in which the certificates were read, if not at the start.
+    pub ssl_last_cert_refresh: AtomicU32,
     /// Times accepting had to pause for lack of file descriptors or memory.
     pub listen_disabled_num: AtomicU64,
     /// Microseconds of those pauses.

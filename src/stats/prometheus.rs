@@ -127,6 +127,16 @@ impl Metrics {
             server.rejected_connections.load(Relaxed),
         )?;
         self.counter(
+            "tokencached_tls_handshake_errors_total",
+            "Clients of a TLS listener whose handshake failed.",
+            server.ssl_handshake_errors.load(Relaxed),
+        )?;
+        self.counter(
+            "tokencached_tls_protocol_errors_total",
+            "Connections that ended since what came after their handshake was no TLS.",
+            server.ssl_proto_errors.load(Relaxed),
+        )?;
+        self.counter(
             "memcached_connections_listener_disabled_total",
             "Times accepting had to pause.",
             server.listen_disabled_num.load(Relaxed),

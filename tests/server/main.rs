@@ -14,6 +14,7 @@ mod privileges;
 mod sockets;
 mod start;
 mod stop;
+mod tls;
 mod values;
 
 #[path = "../common/frames.rs"]

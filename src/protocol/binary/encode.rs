@@ -67,8 +67,8 @@ pub fn encode<V: Value>(
         | Reply::Reset
         | Reply::Nothing
         | Reply::Close => success.write(frame, sink),
-        Reply::Fetched(..) | Reply::Vivified(..) | Reply::Facts(_) => {
-            debug_assert!(false, "only meta commands are answered so");
+        Reply::Fetched(..) | Reply::Vivified(..) | Reply::Facts(_) | Reply::NotRefreshed(_) => {
+            debug_assert!(false, "only the text protocols' commands are answered so");
         }
     }
     Ok(())
