@@ -32,7 +32,8 @@ class Api:
             "memcache_pool_dead_retry": DEAD_RETRY_S,
         } | options
         lines = [f"{name} = {value}" for name, value in settings.items()]
-        (directory / "api.conf").write_text("\n".join(["[keystone_authtoken]", *lines, ""]))
+        text = "\n".join(["[keystone_authtoken]", *lines, ""])
+        (directory / "api.conf").write_text(text.replace("{folder}", str(directory)))
         script = pathlib.Path(__file__).with_name("service.py").read_text()
         self.apache = apache.Apache(directory, python_home, script)
 

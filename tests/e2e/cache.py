@@ -18,9 +18,11 @@ class Cache:
         self.log_path = directory / "cache.log"
         self._binary = binary
         self._mode = mode
+        self._folder = directory
         self._port = free_port()
         self._path = directory / "cache.socket"
         self._process = None
+        mode.prepare(directory)
 
     @property
     def address(self):
@@ -41,7 +43,14 @@ class Cache:
             line += ["-u", "root"]
         if self._binary.name.startswith("tokencached"):
             line += ["--http", "off"]
-        return [*line, *self._mode.server_flags]
+        return line + [self._filled_in(flag) for flag in self._mode.server_flags]
+
+    def _environment(self):
+        own = self._mode.server_environment
+        return os.environ | {name: self._filled_in(value) for name, value in own.items()}
+
+    def _filled_in(self, text):
+        return text.replace("{folder}", str(self._folder))
 
     def _host(self):
         return "::1" if self._mode.transport == "inet6" else "127.0.0.1"
@@ -50,7 +59,11 @@ class Cache:
         """Starts the process and waits until it accepts connections."""
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
-                self._command_line(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command_line(),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         deadline = time.monotonic() + START_LIMIT_S
         while not self._accepts():

@@ -18,8 +18,6 @@ connection = sqlite:///{directory}/keystone.db
 provider = fernet
 [fernet_tokens]
 key_repository = {directory}/fernet-keys
-[credential]
-key_repository = {directory}/credential-keys
 [identity]
 password_hash_rounds = 4
 """
@@ -61,9 +59,7 @@ class Keystone:
         (directory / "keystone.conf").write_text(CONFIG.format(directory=directory))
         self._directory = directory
         self._manage("db_sync")
-        owner = [apache.USER if apache.runs_as_root() else str(os.geteuid())] * 2
-        for command in ("fernet_setup", "credential_setup"):
-            self._manage(command, "--keystone-user", owner[0], "--keystone-group", owner[1])
+        self._manage("fernet_setup", *self._owner())
         self._manage("bootstrap", OS_BOOTSTRAP_PASSWORD=self.admin_password)
         self.apache = apache.Apache(directory, python_home, SCRIPT.format(directory=str(directory)))
         self.url = self.apache.url
@@ -72,6 +68,11 @@ class Keystone:
         except BaseException:
             self.apache.stop()
             raise
+
+    def _owner(self):
+        if not apache.runs_as_root():
+            return []
+        return ["--keystone-user", apache.USER, "--keystone-group", apache.USER]
 
     def _manage(self, *arguments, **environment):
         """`keystone-manage`; what it prints is shown if it fails."""
