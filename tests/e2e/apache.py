@@ -42,7 +42,7 @@ ErrorLog {directory}/error.log
 LogFormat "%m %U %>s" request
 CustomLog {directory}/access.log request
 WSGISocketPrefix {directory}/wsgi
-WSGIDaemonProcess application processes={processes} threads={threads} python-home={python_home} lang=C.UTF-8 locale=C.UTF-8
+WSGIDaemonProcess application processes={processes} threads={threads} home={directory} python-home={python_home} lang=C.UTF-8 locale=C.UTF-8
 WSGIScriptAlias / {directory}/application.py process-group=application application-group=%{{GLOBAL}}
 <Directory {directory}>
     Require all granted
@@ -97,6 +97,7 @@ class Apache:
         # A session of its own, so that its process group is Apache and nothing else.
         self._process = subprocess.Popen(
             [PROGRAM, "-f", str(config), "-D", "FOREGROUND"],
+            env=os.environ | {"PYTHONWARNINGS": "ignore"},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

@@ -18,6 +18,10 @@ connection = sqlite:///{directory}/keystone.db
 provider = fernet
 [fernet_tokens]
 key_repository = {directory}/fernet-keys
+[fernet_receipts]
+key_repository = {directory}/fernet-keys
+[credential]
+key_repository = {directory}/credential-keys
 [identity]
 password_hash_rounds = 4
 """
