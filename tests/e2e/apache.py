@@ -42,8 +42,10 @@ ErrorLog {directory}/error.log
 LogFormat "%m %U %>s" request
 CustomLog {directory}/access.log request
 WSGISocketPrefix {directory}/wsgi
-WSGIDaemonProcess application processes={processes} threads={threads} home={directory} python-home={python_home} lang=C.UTF-8 locale=C.UTF-8
-WSGIScriptAlias / {directory}/application.py process-group=application application-group=%{{GLOBAL}}
+WSGIDaemonProcess application processes={processes} threads={threads} \\
+    home={directory} python-home={python_home} lang=C.UTF-8 locale=C.UTF-8
+WSGIScriptAlias / {directory}/application.py \\
+    process-group=application application-group=%{{GLOBAL}}
 <Directory {directory}>
     Require all granted
 </Directory>

@@ -46,12 +46,12 @@ class Stack:
     def visit_every_process(self):
         """One request alone to each process of the API."""
         token, visited = self.keystone.issue(), set()
-        assert eventually(
-            lambda: (
-                visited.add(self.api.ask(token).json()["process"])
-                or len(visited) == apache.PROCESSES
-            )
-        )
+
+        def visited_all():
+            visited.add(self.api.ask(token).json()["process"])
+            return len(visited) == apache.PROCESSES
+
+        assert eventually(visited_all)
 
 
 def eventually(condition, limit_s=60):

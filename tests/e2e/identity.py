@@ -37,8 +37,8 @@ from keystone.wsgi.api import application
 REGION = "RegionOne"
 SERVICES = (
     *("compute", "placement", "network", "image", "volumev3", "block-storage", "object-store"),
-    *("orchestration", "cloudformation", "dns", "load-balancer", "key-manager", "shared-file-system"),
-    *("metric", "alarming", "baremetal", "container-infra", "instance-ha", "identity"),
+    *("orchestration", "cloudformation", "dns", "load-balancer", "key-manager"),
+    *("shared-file-system", "metric", "alarming", "baremetal", "container-infra", "instance-ha", "identity"),
 )
 INTERFACES = ("public", "internal", "admin")
 
@@ -115,7 +115,8 @@ class Keystone:
                 url = f"https://{name}.{interface}.cloud.example:13000/{name}/v1"
                 if name == "identity":  # keystonemiddleware follows this one.
                     url = self.url
-                create("endpoint", service_id=service, interface=interface, url=url, region_id=REGION)
+                place = {"interface": interface, "url": url, "region_id": REGION}
+                create("endpoint", service_id=service, **place)
         for user, password, project, role in (
             ("api", self.api_password, "services", "service"),
             ("someone", self._password, "shop", "member"),

@@ -69,7 +69,10 @@ SASL_OPTIONS = {
 }
 TLS = {
     "prepare": make_certificate,
-    "server_flags": ("-Z", "-o", "ssl_chain_cert={folder}/certificate.pem,ssl_key={folder}/key.pem"),
+    "server_flags": (
+        *("-Z", "-o"),
+        "ssl_chain_cert={folder}/certificate.pem,ssl_key={folder}/key.pem",
+    ),
     "left_out": NO_TLS,
 }
 TLS_OPTIONS = {

@@ -1,4 +1,4 @@
-"""An API service: keystonemiddleware's `auth_token` in front of an application that tells who asked.
+"""An API service: keystonemiddleware's `auth_token` before an application that tells who asked.
 
 This is the WSGI script that Apache runs, copied beside its `api.conf`.
 """

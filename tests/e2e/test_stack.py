@@ -1,4 +1,4 @@
-"""What an operator gets: Keystone asked once for a token, and an API that never fails for its cache.
+"""What an operator gets: Keystone asked once for a token, an API that never fails for its cache.
 
 A *validation* is `GET /v3/auth/tokens` in Keystone's access log. Every test runs in each
 mode, against several processes of the API that share one cache.
