@@ -38,7 +38,8 @@ REGION = "RegionOne"
 SERVICES = (
     *("compute", "placement", "network", "image", "volumev3", "block-storage", "object-store"),
     *("orchestration", "cloudformation", "dns", "load-balancer", "key-manager"),
-    *("shared-file-system", "metric", "alarming", "baremetal", "container-infra", "instance-ha", "identity"),
+    *("shared-file-system", "metric", "alarming", "baremetal", "container-infra", "instance-ha"),
+    "identity",
 )
 INTERFACES = ("public", "internal", "admin")
 
