@@ -1,4 +1,4 @@
-"""What the tests ask of this machine: the server's program, a free port, IPv6."""
+"""What the tests ask of this machine: the server's program, a free port, IPv6, who listens."""
 
 import contextlib
 import os
@@ -44,3 +44,16 @@ def free_port():
                 probe6.bind(("::1", port))
                 return port
     raise RuntimeError("no port is free on both 127.0.0.1 and ::1")
+
+
+def accepts(address):
+    """Whether somebody accepts connections at a path or at (host, port)."""
+    try:
+        if isinstance(address, tuple):
+            socket.create_connection(address, timeout=1).close()
+        else:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(address))
+    except OSError:
+        return False
+    return True

@@ -1,11 +1,10 @@
 """The server under test, as a mode starts it."""
 
 import os
-import socket
 import subprocess
 import time
 
-from local import free_port
+from local import accepts, free_port
 
 START_LIMIT_S = 10
 STOP_LIMIT_S = 20
@@ -66,22 +65,14 @@ class Cache:
                 stderr=log,
             )
         deadline = time.monotonic() + START_LIMIT_S
-        while not self._accepts():
+        while not accepts(self._path_or_host_and_port()):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise RuntimeError(f"the server did not start: {self.log_path.read_text()}")
             time.sleep(0.02)
 
-    def _accepts(self):
-        try:
-            if self._mode.transport == "unix":
-                with socket.socket(socket.AF_UNIX) as probe:
-                    probe.connect(str(self._path))
-            else:
-                socket.create_connection((self._host(), self._port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+    def _path_or_host_and_port(self):
+        return self._path if self._mode.transport == "unix" else (self._host(), self._port)
 
     def stop(self):
         """SIGTERM, if it runs; gives the exit status, and kills a process that does not end."""

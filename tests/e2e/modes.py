@@ -2,8 +2,9 @@
 
 import dataclasses
 import secrets
-import subprocess
 from collections.abc import Callable
+
+from secured import make_certificate, sasl_environment, sasl_flags, tls_flags, write_passwords
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,26 +40,13 @@ def security(strategy):
 
 SASL_PASSWORD = secrets.token_hex(16)
 
-
-def write_password(folder):
-    """The file of users and passwords that memcached's `-S` reads."""
-    (folder / "passwords").write_text(f"api:{SASL_PASSWORD}\n")
-
-
-def make_certificate(folder):
-    """A certificate for the address, signed by itself, and its key."""
-    line = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=cache"
-    line += " -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out certificate.pem"
-    subprocess.run(line.split(), cwd=folder, check=True, capture_output=True)
-
-
 NO_SASL = "tokencached has no SASL and no binary protocol yet"
 NO_TLS = "tokencached has no TLS and no binary protocol yet"
 
 SASL = {
-    "prepare": write_password,
-    "server_flags": ("-S",),
-    "server_environment": {"MEMCACHED_SASL_PWDB": "{folder}/passwords"},
+    "prepare": lambda folder: write_passwords(folder, "api", SASL_PASSWORD),
+    "server_flags": sasl_flags("{folder}"),
+    "server_environment": sasl_environment("{folder}"),
     "one_request_first": True,
     "left_out": NO_SASL,
 }
@@ -69,10 +57,7 @@ SASL_OPTIONS = {
 }
 TLS = {
     "prepare": make_certificate,
-    "server_flags": (
-        *("-Z", "-o"),
-        "ssl_chain_cert={folder}/certificate.pem,ssl_key={folder}/key.pem",
-    ),
+    "server_flags": tls_flags("{folder}"),
     "left_out": NO_TLS,
 }
 TLS_OPTIONS = {
