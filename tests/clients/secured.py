@@ -22,7 +22,7 @@ def _is_tokencached():
 def write_passwords(folder, user, password):
     """A file of users and passwords, for the server alone to read.
 
-    memcached has them from Cyrus SASL, in a database that `saslpasswd2` of Debian's sasl2-bin makes.
+    memcached has them from Cyrus SASL, in a database made by `saslpasswd2` of Debian's sasl2-bin.
     """
     passwords = folder / "passwords"
     passwords.touch(mode=0o600)

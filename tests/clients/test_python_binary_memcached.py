@@ -1,4 +1,4 @@
-"""python-binary-memcached: the binary protocol, with SASL and TLS, as oslo.cache and the pool use it.
+"""python-binary-memcached: the binary protocol, with SASL and TLS, as the middleware uses it.
 
 The client takes a closed connection for a miss and opens another. So most tests
 assert in the end that the connection is still the first one: then every
@@ -27,7 +27,7 @@ AUTH_ERROR = 0x0020
 
 @pytest.fixture
 def make_client():
-    """`make_client(endpoint, **options)`, with the endpoint's user and TLS unless told otherwise."""
+    """`make_client(endpoint, **options)`, with its user and TLS unless told otherwise."""
     clients = []
 
     def make_client(endpoint, **options):
