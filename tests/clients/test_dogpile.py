@@ -232,6 +232,8 @@ def test_a_lock_that_is_not_released_runs_out(new_region, eventually):
 @every_backend
 def test_with_a_distributed_lock_many_processes_create_a_value_once(new_region, at_once):
     """Each thread has a region of its own, as another process would."""
+    free = new_region(distributed_lock=True).backend.get_mutex("free")
+    assert free.acquire(wait=False)  # otherwise what follows would wait for ever
     creator = Creator()
     values = at_once(6, lambda _: new_region(distributed_lock=True).get_or_create("k", creator))
     assert values == ["value 1"] * 6
