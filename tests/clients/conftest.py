@@ -1,8 +1,9 @@
 """Starts the server under test and loads the recorded token values.
 
 Two instances run for the whole session, because memcached's `-s` turns TCP off:
-one listens on 127.0.0.1 and ::1, the other on a unix socket. A test sees an
-*endpoint*: one of them, emptied, together with the address by which to reach it.
+one listens on 127.0.0.1 and ::1, the other on a unix socket. Two more with SASL and
+one with TLS start when a test first asks for them. A test sees an *endpoint*:
+one of them, emptied, together with the address by which to reach it.
 Every test can be run against memcached too (`TOKENCACHED=/usr/bin/memcached`);
 what it asserts is memcached's behaviour unless it says otherwise.
 """
@@ -15,17 +16,20 @@ import copy
 import io
 import json
 import os
-import pathlib
-import socket
+import secrets
+import ssl
 import subprocess
 import threading
 import time
 
+import bmemcached
 import pymemcache
 import pytest
 import zstandard
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import secured
+from local import IPV6, ROOT, accepts, find_binary, free_port
+
 CORPUS = ROOT / "tests" / "corpus" / "tokens.jsonl.zst"
 
 START_LIMIT_S = 10
@@ -34,59 +38,36 @@ STOP_LIMIT_S = 20
 TRANSPORTS = ("inet", "inet6", "unix")
 
 
+def import_pylibmc():
+    """pylibmc where it could be built; otherwise the test or its file is left out."""
+    missing = "left out: install libmemcached-dev zlib1g-dev gcc python3-dev"
+    return pytest.importorskip("pylibmc", reason=missing)
+
+
 # --- the server -------------------------------------------------------------
-
-
-def find_binary():
-    """The server's path: $TOKENCACHED, else the release build, else the debug build."""
-    named = os.environ.get("TOKENCACHED")
-    if named:
-        return pathlib.Path(named).resolve()
-    target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
-    builds = [target / profile / "tokencached" for profile in ("release", "debug")]
-    return next((build for build in builds if build.exists()), builds[0])
-
-
-def has_ipv6():
-    """Whether this machine has the address ::1."""
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-IPV6 = has_ipv6()
-
-
-def free_port():
-    """A TCP port that is free now, on every loopback address used."""
-    for _ in range(50):
-        with socket.socket() as probe, contextlib.ExitStack() as others:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-            if not IPV6:
-                return port
-            probe6 = others.enter_context(socket.socket(socket.AF_INET6))
-            with contextlib.suppress(OSError):
-                probe6.bind(("::1", port))
-                return port
-    raise RuntimeError("no port is free on both 127.0.0.1 and ::1")
 
 
 class Server:
     """One running server process, started with memcached's own flags."""
 
+    flags = ()
+    environment = {}
+    client_options = {}  # of every pymemcache client
+
     def __init__(self, binary, directory, transport, port=None):
         directory.mkdir(parents=True, exist_ok=True)
+        self._prepare(directory)
         self.log_path = directory / "server.log"
         self.is_tokencached = binary.name.startswith("tokencached")
         self.port = None if transport == "unix" else port or free_port()
         self.path = directory / "socket" if transport == "unix" else None
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                self._command_line(binary), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command_line(binary),
+                env=os.environ | self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         self._control = self.client()
         try:
@@ -95,6 +76,9 @@ class Server:
             self.process.kill()
             self.process.wait()
             raise
+
+    def _prepare(self, directory):
+        """Writes what the flags name."""
 
     def _command_line(self, binary):
         line = [str(binary), "-m", "64", "-U", "0"]
@@ -107,7 +91,7 @@ class Server:
             line += ["-u", "root"]
         if self.is_tokencached:
             line += ["--http", "off"]
-        return line
+        return [*line, *self.flags]
 
     def _wait_until_answering(self):
         deadline = time.monotonic() + START_LIMIT_S
@@ -131,7 +115,8 @@ class Server:
 
     def client(self, host="127.0.0.1", **options):
         """A new pymemcache client; it waits for every reply unless told otherwise."""
-        options = {"timeout": 10, "connect_timeout": 5, "default_noreply": False} | options
+        defaults = {"timeout": 10, "connect_timeout": 5, "default_noreply": False}
+        options = defaults | self.client_options | options
         return pymemcache.Client(str(self.path) if self.path else (host, self.port), **options)
 
     def stats(self):
@@ -168,6 +153,39 @@ class Server:
             return f"still running {STOP_LIMIT_S} s after SIGTERM"
 
 
+class SaslServer(Server):
+    """It serves nobody but one user, and the binary protocol alone."""
+
+    def _prepare(self, directory):
+        self.username = "api"
+        self.password = secrets.token_hex(16)
+        secured.write_passwords(directory, self.username, self.password)
+        self.flags = secured.sasl_flags(directory)
+        self.environment = secured.sasl_environment(directory)
+
+    def _answers(self):
+        return accepts(self.path or ("127.0.0.1", self.port))
+
+    def empty(self):
+        """Removes every item."""
+        client = bmemcached.Client(
+            [str(self.path or f"127.0.0.1:{self.port}")], self.username, self.password
+        )
+        assert client.flush_all()
+        client.disconnect_all()
+
+
+class TlsServer(Server):
+    """It speaks nothing but TLS; `certificate` is what its clients trust."""
+
+    def _prepare(self, directory):
+        secured.make_certificate(directory)
+        self.certificate = directory / "certificate.pem"
+        self.flags = secured.tls_flags(directory)
+        self.context = ssl.create_default_context(cafile=self.certificate)
+        self.client_options = {"tls_context": self.context}
+
+
 class Endpoint:
     """A server and the transport by which a test reaches it."""
 
@@ -184,6 +202,29 @@ class Endpoint:
             "unix": f"unix:{self.server.path}",
         }[self.transport]
 
+    @property
+    def plain_address(self):
+        """As other libraries than python-memcached write it."""
+        return {
+            "inet": f"127.0.0.1:{self.server.port}",
+            "inet6": f"[::1]:{self.server.port}",
+            "unix": str(self.server.path),
+        }[self.transport]
+
+    @property
+    def credentials(self):
+        """The user and the password as arguments of a client, where the server asks for them."""
+        if isinstance(self.server, SaslServer):
+            return {"username": self.server.username, "password": self.server.password}
+        return {}
+
+    @property
+    def tls(self):
+        """The TLS context as an argument of a client, where the server asks for it."""
+        if isinstance(self.server, TlsServer):
+            return {"tls_context": self.server.context}
+        return {}
+
     def client(self, **options):
         """A new pymemcache client over this transport."""
         return self.server.client("::1" if self.transport == "inet6" else "127.0.0.1", **options)
@@ -199,9 +240,9 @@ def binary():
 
 
 @contextlib.contextmanager
-def running(binary, directory, transport, port=None):
+def running(binary, directory, transport, port=None, kind=Server):
     """A server for the length of the block; SIGTERM must end it with status 0."""
-    server = Server(binary, directory, transport, port)
+    server = kind(binary, directory, transport, port)
     try:
         yield server
     finally:
@@ -220,14 +261,58 @@ def servers(binary, tmp_path_factory):
         yield {"inet": tcp, "inet6": tcp, "unix": unix}
 
 
+@pytest.fixture(scope="session")
+def sasl_servers(binary, tmp_path_factory):
+    """The session's servers with SASL by transport."""
+    directory = tmp_path_factory.mktemp("sasl")
+    with (
+        running(binary, directory / "tcp", "inet", kind=SaslServer) as tcp,
+        running(binary, directory / "unix", "unix", kind=SaslServer) as unix,
+    ):
+        yield {"inet": tcp, "inet6": tcp, "unix": unix}
+
+
+@pytest.fixture(scope="session")
+def tls_servers(binary, tmp_path_factory):
+    """The session's server with TLS by transport; memcached has no TLS on unix sockets."""
+    with running(binary, tmp_path_factory.mktemp("tls"), "inet", kind=TlsServer) as tcp:
+        yield {"inet": tcp, "inet6": tcp}
+
+
+# Each way to reach a server: the fixture of its servers, and the transport.
+WAYS = {transport: ("servers", transport) for transport in TRANSPORTS} | {
+    "SASL": ("sasl_servers", "inet"),
+    "SASL-unix": ("sasl_servers", "unix"),
+    "TLS": ("tls_servers", "inet"),
+    "TLS-inet6": ("tls_servers", "inet6"),
+}
+
+
+@pytest.fixture
+def reach(request):
+    """`reach(way)` gives an endpoint, its server emptied."""
+
+    def reach(way):
+        fixture, transport = WAYS[way]
+        if transport == "inet6" and not IPV6:
+            pytest.skip("this machine has no ::1")
+        endpoint = Endpoint(request.getfixturevalue(fixture)[transport], transport)
+        endpoint.server.empty()
+        return endpoint
+
+    return reach
+
+
 @pytest.fixture(params=TRANSPORTS)
-def endpoint(request, servers):
+def endpoint(request, reach):
     """Each transport in turn, to an empty server."""
-    if request.param == "inet6" and not IPV6:
-        pytest.skip("this machine has no ::1")
-    endpoint = Endpoint(servers[request.param], request.param)
-    endpoint.server.empty()
-    return endpoint
+    return reach(request.param)
+
+
+@pytest.fixture(params=WAYS)
+def any_endpoint(request, reach):
+    """Each transport in turn, and each with SASL and TLS, to an empty server."""
+    return reach(request.param)
 
 
 @pytest.fixture
