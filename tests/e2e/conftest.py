@@ -24,11 +24,6 @@ FIGURES = pytest.StashKey()
 BINARY = find_binary()
 
 
-def is_left_out(mode):
-    """Whether the server under test cannot do it yet; memcached can do all."""
-    return bool(mode.left_out) and BINARY.name.startswith("tokencached")
-
-
 class Stack:
     """What a test works with: Keystone, the API and the server of one mode."""
 
@@ -109,7 +104,7 @@ def keystone(directory, python_home):
     assert keystone.stop() == 0
 
 
-@pytest.fixture(scope="module", params=[mode for mode in MODES if not is_left_out(mode)], ids=repr)
+@pytest.fixture(scope="module", params=MODES, ids=repr)
 def stack(request, binary, directory, python_home, keystone):
     """Each mode in turn, started anew."""
     mode = request.param

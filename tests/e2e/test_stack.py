@@ -10,9 +10,8 @@ import pytest
 
 from apache import PROCESSES, THREADS
 from api import TOKEN_CACHE_TIME_S
-from conftest import eventually, is_left_out
+from conftest import eventually
 from identity import INTERFACES, SERVICES
-from modes import MODES
 
 REQUESTS = 50
 HERD = 40
@@ -106,9 +105,3 @@ def test_the_cache_stops_and_starts_again(stack, api, token, counting):
 def test_nonsense_is_refused(api, nonsense):
     """A token that Keystone does not know is 401, however often it comes."""
     assert statuses(api.ask_in_turn(nonsense, 3)) == {401}
-
-
-@pytest.mark.parametrize("mode", [mode for mode in MODES if is_left_out(mode)], ids=repr)
-def test_left_out(mode):
-    """Modes that wait for the server: no test above runs in them."""
-    pytest.skip(f"{mode}: {mode.left_out}")
