@@ -1,7 +1,7 @@
 //! `-o`: memcached's extended options.
 //!
-//! `settings.rs` hands the whole list over, whichever source it came from. The `ssl_` names are
-//! settings; all others tune parts that tokencached does not have (slabs, LRU crawler, hash
+//! `settings.rs` hands the whole list over, whichever source it came from. The `ssl_` names and
+//! `idle_timeout` are settings; all others tune parts that tokencached does not have (slabs, LRU crawler, hash
 //! table, external storage), so they are accepted and listed as having no
 //! effect; their values are not looked at. The proxy's are refused, because
 //! it would be no proxy. The names are those of memcached 1.6.45 (`memcached.c`
@@ -9,7 +9,7 @@
 //! those it keeps for old configurations among them.
 
 use super::settings::{Origin, Settings, path, said};
-use super::units::Problem;
+use super::units::{self, Problem};
 use crate::nearest::nearest;
 use crate::server::tls::{Oldest, Verify};
 
@@ -22,6 +22,10 @@ pub(super) fn take(text: &str, origin: &Origin, settings: &mut Settings) -> Resu
     for option in options {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let (name, value) = (name.trim_end(), value.trim());
+        if name == "idle_timeout" {
+            settings.idle_timeout = said(seconds(value)?, origin);
+            continue;
+        }
         if take_ssl(name, value, origin, settings)? {
             continue;
         }
@@ -31,6 +35,18 @@ pub(super) fn take(text: &str, origin: &Origin, settings: &mut Settings) -> Resu
             .push(format!("-o {name} ({origin})"));
     }
     Ok(())
+}
+
+/// memcached keeps it in an `int`.
+fn seconds(value: &str) -> Result<u32, Problem> {
+    let whole = units::whole(value, 0, i32::MAX as u64).map_err(|_| {
+        Problem::new(
+            "idle_timeout is no number of seconds",
+            "give idle_timeout=0 (never) or more",
+        )
+    })?;
+    // It fits, as it is bounded.
+    Ok(whole as u32)
 }
 
 /// Takes an option of TLS in; says whether it has an effect.
@@ -82,7 +98,10 @@ fn oldest(value: &str) -> Result<Oldest, Problem> {
 
 fn check(name: &str) -> Result<(), Problem> {
     if name.starts_with("proxy_") {
-        let what = format!("\"{}\" is not supported yet", name.escape_debug());
+        let what = format!(
+            "\"{}\" is the proxy's, and there is none",
+            name.escape_debug()
+        );
         return Err(Problem::new(what, "leave it out"));
     }
     if NAMES.contains(&name)
@@ -110,7 +129,7 @@ const NAMES: &[&str] = &[
     "slab_automove_freeratio", "slab_sizes", "slab_chunk_max", "chunked_items",
     "lru_crawler", "lru_crawler_sleep", "lru_crawler_tocrawl", "lru_maintainer",
     "hot_lru_pct", "warm_lru_pct", "hot_max_factor", "warm_max_factor", "temporary_ttl",
-    "idle_timeout", "watcher_logbuf_size", "worker_logbuf_size", "track_sizes",
+    "watcher_logbuf_size", "worker_logbuf_size", "track_sizes",
     "inline_ascii_resp", "modern", "drop_privileges", "relaxed_privileges",
     "resp_obj_mem_limit", "read_buf_mem_limit", "sock_cookie_id",
     "ext_path", "ext_page_size", "ext_wbuf_size", "ext_threads", "ext_io_depth",
@@ -151,7 +170,7 @@ mod tests {
             ),
             (
                 "proxy_config=x",
-                "\"proxy_config\" is not supported yet",
+                "\"proxy_config\" is the proxy's, and there is none",
                 "leave it out",
             ),
         ] {

@@ -276,6 +276,8 @@ pub(super) static FLAGS: &[Flag] = &[
         "accepted without effect"),
     flag('o', "extended", Value("list"), Extended,
         "memcached's extended options, separated by commas; but for these without effect:\n\
+         - idle_timeout: seconds after which a silent connection is closed (default: 0,\n\
+           never: it costs keystonemiddleware its cache)\n\
          - ssl_chain_cert: the server's certificate and those that vouch for it, PEM\n\
          - ssl_key: its key, PEM; may be the same file\n\
          - ssl_ca_cert: certificates that vouch for clients, PEM\n\

@@ -280,6 +280,7 @@ impl<'m> Resolver<'m> {
             sasl: auth.sasl,
             binary_strict: self.switch("binary_strict", &settings.binary_strict),
             tls,
+            idle_timeout_seconds: self.idle_timeout(settings),
             threads: usize::try_from(threads).unwrap_or(usize::MAX),
             connections_max: usize::try_from(connections).unwrap_or(usize::MAX),
             backlog: i32::try_from(backlog).unwrap_or(i32::MAX),
@@ -380,6 +381,20 @@ impl<'m> Resolver<'m> {
             oldest: ssl.oldest.map_or(tls::Oldest::Tls12, |said| said.value),
             session_cache: ssl.session_cache.is_some_and(|said| said.value),
         }))
+    }
+
+    /// After how many seconds a silent connection is closed.
+    fn idle_timeout(&mut self, settings: &Settings) -> Option<u32> {
+        let said = settings
+            .idle_timeout
+            .as_ref()
+            .filter(|said| said.value > 0)?;
+        self.warnings.push(format!(
+            "extended = \"idle_timeout={}\" ({}): a process of keystonemiddleware's that meets a closed connection \
+             does without its cache for memcache_pool_dead_retry, 300 s; leave it out",
+            said.value, said.origin
+        ));
+        Some(said.value)
     }
 
     fn threads(&mut self, said: Said<u64>) -> u64 {

@@ -109,6 +109,7 @@ pub(super) struct Settings {
     pub(super) lasting_idle: Said<u64>,
     pub(super) enable_ssl: Said<bool>,
     pub(super) ssl: Ssl,
+    pub(super) idle_timeout: Said<u32>,
     /// Options accepted without effect, as `-f (command line -f)`.
     pub(super) without_effect: Vec<String>,
     /// Other things accepted that are worth a line in the log.
@@ -194,6 +195,7 @@ impl Settings {
             lasting_idle: self.lasting_idle.or(lower.lasting_idle),
             enable_ssl: self.enable_ssl.or(lower.enable_ssl),
             ssl: self.ssl.over(lower.ssl),
+            idle_timeout: self.idle_timeout.or(lower.idle_timeout),
             without_effect: joined(lower.without_effect, self.without_effect),
             notes: joined(lower.notes, self.notes),
             warnings: joined(lower.warnings, self.warnings),

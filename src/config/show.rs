@@ -122,7 +122,10 @@ pub(super) fn stats_settings(facts: &Facts<'_>) -> Vec<(String, String)> {
         ("lru_crawler", yes_no(false)),
         ("flush_enabled", yes_no(facts.flush_allowed)),
         ("dump_enabled", yes_no(facts.dump_allowed)),
-        ("idle_timeout", "0".into()),
+        (
+            "idle_timeout",
+            server.idle_timeout_seconds.unwrap_or(0).to_string(),
+        ),
     ];
     let flags = ("client_flags_size", "4".to_owned());
     lines

@@ -109,7 +109,7 @@ impl Classic {
             b"refresh_certs" => line.command(Command::RefreshCerts),
             b"shutdown" => shutdown(line),
             b"watch" => line.error(Error::WatchNotAllowed),
-            b"lru_crawler" => line.error(Error::NoLruCrawler),
+            b"lru_crawler" => line.error(lru_crawler(line)),
             b"slabs" => line.error(Error::NoSlabs),
             _ => unknown(line),
         }
@@ -484,6 +484,15 @@ fn verbosity(line: Line<'_>) -> Decoded<'_> {
     match line.words().next().and_then(number::unsigned_32) {
         Some(level) => line.command(Command::Verbosity { level }),
         None => line.quiet_error(Error::BadFormat, 0),
+    }
+}
+
+/// `lru_crawler <anything>`: what would list keys is refused for that, the rest since there is none.
+fn lru_crawler(line: Line<'_>) -> Error {
+    match line.words().next() {
+        Some(b"metadump") => Error::MetadumpNotAllowed,
+        Some(b"mgdump") => Error::KeyDumpNotAllowed,
+        _ => Error::NoLruCrawler,
     }
 }
 

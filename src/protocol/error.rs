@@ -69,6 +69,10 @@ pub enum Error {
     CacheDumpNotAllowed,
     /// `watch`, which would show keys.
     WatchNotAllowed,
+    /// `lru_crawler metadump`, which would show keys.
+    MetadumpNotAllowed,
+    /// `lru_crawler mgdump`, which would show keys.
+    KeyDumpNotAllowed,
     /// `lru_crawler`: there is none.
     NoLruCrawler,
     /// `slabs`: there are none.
@@ -128,6 +132,8 @@ impl Error {
             Error::StatsDetailNotAllowed => "CLIENT_ERROR stats detail not allowed",
             Error::CacheDumpNotAllowed => "CLIENT_ERROR stats cachedump not allowed",
             Error::WatchNotAllowed => "CLIENT_ERROR watch commands not allowed",
+            Error::MetadumpNotAllowed => "ERROR metadump not allowed",
+            Error::KeyDumpNotAllowed => "ERROR key dump not allowed",
             Error::NoLruCrawler => "CLIENT_ERROR lru crawler disabled",
             Error::NoSlabs => "CLIENT_ERROR slab reassignment disabled",
             Error::TooLarge => "SERVER_ERROR object too large for cache",

@@ -7,8 +7,9 @@
 //! buffers of the connection's own, within the [`Budget`](super::budget::Budget).
 //!
 //! Invariants:
-//! - the server never closes an idle connection: keystonemiddleware takes a closed connection for a
-//!   dead server and does without its cache for 300 s (`memcache_pool_dead_retry`);
+//! - the server never closes an idle connection, unless `-o idle_timeout` says so: keystonemiddleware
+//!   takes a closed connection for a dead server and does without its cache for 300 s
+//!   (`memcache_pool_dead_retry`);
 //! - after `-R` commands in a row others have their turn;
 //! - a value in the store is referred to no longer than one send, or, where the budget has no room
 //!   for it, within the bound for held values.
@@ -19,6 +20,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -71,7 +73,7 @@ where
 {
     let mut connection = Connection::new(stream, protocol, worker, info);
     loop {
-        match std::future::poll_fn(|context| connection.poll_turns(context)).await {
+        match std::future::poll_fn(|context| connection.poll(context)).await {
             Ok(Ended::Yielded) => {
                 worker.counters.conn_yields.add(1);
                 tokio::task::yield_now().await;
@@ -80,6 +82,12 @@ where
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Sleeps for so many seconds, and for one more, since seconds have begun when they are counted.
+fn sleep_seconds(seconds: u32) -> Pin<Box<Sleep>> {
+    let seconds = u64::from(seconds) + 1;
+    Box::pin(tokio::time::sleep(Duration::from_secs(seconds)))
 }
 
 struct Connection<'c, S> {
@@ -103,6 +111,8 @@ struct Connection<'c, S> {
     closing: bool,
     /// Nothing is sent before this is over.
     pause: Option<Pin<Box<Sleep>>>,
+    /// When to look whether it has been silent too long.
+    idle: Option<Pin<Box<Sleep>>>,
     requests: Share,
     replies: Share,
     held: Share,
@@ -131,6 +141,7 @@ impl<'c, S> Connection<'c, S> {
             unflushed: false,
             closing: false,
             pause: None,
+            idle: worker.idle_timeout_seconds.map(sleep_seconds),
             requests: Share::new(&worker.requests),
             replies: Share::new(&worker.replies),
             held: Share::new(&worker.held),
@@ -166,6 +177,28 @@ impl<S> Drop for Connection<'_, S> {
 }
 
 impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Ended>> {
+        match self.poll_turns(context) {
+            Poll::Pending if self.idle.is_some() => self.poll_idle(context).map(Ok),
+            polled => polled,
+        }
+    }
+
+    /// Ready once it has been silent too long (memcached's `conn_close_idle`).
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
+        while let (Some(idle), Some(most)) = (&mut self.idle, self.worker.idle_timeout_seconds) {
+            ready!(idle.as_mut().poll(context));
+            let last_command = self.info.last_command.load(Relaxed);
+            let silent = Clock::System.now().seconds.saturating_sub(last_command);
+            if silent > most && !self.busy {
+                self.worker.counters.idle_kicks.add(1);
+                return Poll::Ready(Ended::Closed);
+            }
+            self.idle = Some(sleep_seconds(most.saturating_sub(silent)));
+        }
+        Poll::Pending
+    }
+
     fn poll_turns(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Ended>> {
         loop {
             ready!(self.poll_pause(context));

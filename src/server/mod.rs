@@ -108,6 +108,8 @@ pub struct Options {
     pub binary_strict: bool,
     /// What TLS is made from; needed where an address asks for it.
     pub tls: Option<tls::Options>,
+    /// Seconds after which a silent connection is closed; without them, never.
+    pub idle_timeout_seconds: Option<u32>,
     /// Worker threads.
     pub threads: usize,
     /// Most client connections at once.
@@ -257,6 +259,7 @@ fn start_workers(
         replies: Arc::clone(&replies),
         held: Arc::clone(&held),
         requests_per_event: options.requests_per_event,
+        idle_timeout_seconds: options.idle_timeout_seconds,
         users: users.cloned(),
         sasl: options.sasl,
         binary_strict: options.binary_strict,

@@ -479,6 +479,7 @@ mod tests {
             replies: Budget::plain(1 << 20),
             held: Budget::plain(1 << 20),
             requests_per_event: 20,
+            idle_timeout_seconds: None,
             users: None,
             sasl: false,
             binary_strict: false,

@@ -41,6 +41,8 @@ pub struct Worker {
     pub held: Arc<Budget>,
     /// Commands of one connection in a row (`-R`).
     pub requests_per_event: u32,
+    /// Seconds after which a silent connection is closed.
+    pub idle_timeout_seconds: Option<u32>,
     /// Who may speak; `None` for everybody.
     pub users: Option<Arc<Users>>,
     /// SASL is spoken (`-S`).

@@ -128,6 +128,7 @@ fn command_lines(lines: &mut Vec<Stat>, sums: &Snapshot) {
         Stat::new("auth_errors", sums.auth_errors),
         Stat::new("bytes_read", sums.bytes_read),
         Stat::new("bytes_written", sums.bytes_written),
+        Stat::new("idle_kicks", sums.idle_kicks),
         Stat::new("conn_yields", sums.conn_yields),
         Stat::new("closed_for_memory", sums.closed_for_memory),
     ]);

@@ -127,6 +127,8 @@ counters! {
     store_too_large,
     /// Values refused because no room could be made.
     store_no_memory,
+    /// Connections closed since they were silent too long (`-o idle_timeout`).
+    idle_kicks,
     /// Failures that keystonemiddleware was told as a success or a miss.
     failures_untold,
     /// Users and passwords that were looked at.

@@ -6,7 +6,6 @@ mode, against several processes of the API that share one cache.
 
 import time
 
-import pytest
 
 from apache import PROCESSES, THREADS
 from api import TOKEN_CACHE_TIME_S

@@ -8,6 +8,28 @@ use std::time::Duration;
 use crate::daemon::{Client, Daemon, KIB, MIB, allow_many_connections, pattern, wait_until};
 
 #[test]
+fn idle_timeout_closes_who_is_silent_and_nobody_else() {
+    let mut daemon = Daemon::start("-o idle_timeout=1");
+    daemon.wait_for_log("memcache_pool_dead_retry");
+    let mut talking = daemon.client();
+    let mut silent = daemon.client();
+    assert_eq!(silent.get("k"), None);
+    let mut unfinished = daemon.client();
+    unfinished.send("set k 0 0 10\r\n12345");
+    wait_until("the silent one is closed", || {
+        talking.stat("idle_kicks") == 1
+    });
+    assert_eq!(silent.rest(), b"");
+    unfinished.send("67890\r\n");
+    assert_eq!(
+        unfinished.line(),
+        "STORED",
+        "it was in the middle of a value"
+    );
+    assert_eq!(talking.get("k").unwrap(), b"1234567890");
+}
+
+#[test]
 fn an_idle_connection_is_never_closed() {
     let daemon = Daemon::start("-t 2");
     let mut idle: Vec<_> = (0..20).map(|_| daemon.client()).collect();
