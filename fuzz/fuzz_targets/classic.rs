@@ -8,12 +8,14 @@
 #[path = "common/agreement.rs"]
 mod agreement;
 
-use std::borrow::Cow;
-
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     if let Some((&seed, script)) = data.split_first() {
-        agreement::agree(seed, script, Cow::Borrowed, |_| ());
+        agreement::agree::<Classic>(seed, script);
     }
 });
+
+struct Classic;
+
+impl agreement::Client for Classic {}

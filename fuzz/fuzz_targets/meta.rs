@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     if let Some((&seed, script)) = data.split_first() {
-        agreement::agree(seed, script, spell, read);
+        agreement::agree::<Meta>(seed, script);
     }
 });
 
@@ -29,15 +29,22 @@ const WORDS: &[&str] = &[
     "incr a 1\r\n", "flush_all\r\n", "delete a\r\n", "touch a 5\r\n", "gat 5 a b\r\n", " 70000\r\n",
 ];
 
-/// What the client sends.
-fn spell(act: &[u8]) -> Cow<'_, [u8]> {
-    let word = |byte: &u8| -> Vec<u8> {
-        match byte.checked_sub(0x80) {
-            Some(number) => WORDS[usize::from(number) % WORDS.len()].into(),
-            None => vec![*byte],
-        }
-    };
-    act.iter().flat_map(word).collect()
+struct Meta;
+
+impl agreement::Client for Meta {
+    fn spell(act: &[u8], _: usize) -> Cow<'_, [u8]> {
+        let word = |byte: &u8| -> Vec<u8> {
+            match byte.checked_sub(0x80) {
+                Some(number) => WORDS[usize::from(number) % WORDS.len()].into(),
+                None => vec![*byte],
+            }
+        };
+        act.iter().flat_map(word).collect()
+    }
+
+    fn look(_: &[u8], replies: &[u8], _: bool) {
+        read(replies);
+    }
 }
 
 /// Reads all replies to one connection as a client would, by their first words and lengths.
