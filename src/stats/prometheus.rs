@@ -100,6 +100,26 @@ impl Metrics {
             "memcached_connections_yielded_total",
             "Times a connection stepped back for others.",
             sums.conn_yields,
+        )?;
+        self.counter(
+            "tokencached_authentications_total",
+            "Users and passwords that were looked at.",
+            sums.auth_cmds,
+        )?;
+        self.counter(
+            "tokencached_authentication_errors_total",
+            "Those that do not belong together.",
+            sums.auth_errors,
+        )?;
+        self.counter(
+            "tokencached_failures_untold_total",
+            "Failures in the binary protocol that keystonemiddleware was told as a success or a miss.",
+            sums.failures_untold,
+        )?;
+        self.counter(
+            "tokencached_idle_connections_closed_total",
+            "Connections closed since they were silent for idle_timeout.",
+            sums.idle_kicks,
         )
     }
 
