@@ -190,6 +190,7 @@ impl<V: Value> ReplySink<V> for Output<V> {
         self.bytes.extend_from_slice(bytes);
     }
 
+    #[inline]
     fn value(&mut self, value: V) -> Result<(), Unreadable> {
         if value.len() <= COPIED_BYTES_MAX || !value.is_in_place() {
             return value.append_to(&mut self.bytes);

@@ -346,40 +346,35 @@ impl<'e> Session<'e> {
         self.answer(&envelope, reply, turn);
     }
 
+    #[inline]
     fn answer(
         &self,
         envelope: &Envelope<'_>,
         reply: Reply<'_, Found<'e>>,
         turn: &mut Turn<'_, 'e>,
     ) {
-        let reply = match reply {
-            Reply::Error(error) => self.failure(envelope, error, turn),
-            reply => reply,
-        };
+        if let Reply::Error(error) = reply {
+            return self.answer_failure(envelope, error, turn);
+        }
         if let Err(Unreadable) = codec::encode(envelope, reply, turn.output) {
             self.engine.note_unreadable(turn.counters);
         }
     }
 
-    /// What is answered to a command that could not be carried out: not always the error.
+    /// Answers a command that could not be carried out, not always with the error.
     #[cold]
-    fn failure<'b>(
-        &self,
-        envelope: &Envelope<'b>,
-        error: Error,
-        turn: &Turn<'_, 'e>,
-    ) -> Reply<'b, Found<'e>> {
-        let nothing = Stored {
-            cas_unique: 0,
-            value_bytes: None,
-        };
-        let reply = match failure_of(&envelope.form) {
-            Failure::Told => return Reply::Error(error),
-            Failure::AsStored => Reply::Stored(nothing),
+    fn answer_failure(&self, envelope: &Envelope<'_>, error: Error, turn: &mut Turn<'_, 'e>) {
+        let failure = failure_of(&envelope.form);
+        let reply = match failure {
+            Failure::Told => Reply::Error(error),
+            Failure::AsStored => Reply::Stored(NOTHING_STORED),
             Failure::AsMiss => Reply::Miss,
         };
-        turn.counters.failures_untold.add(1);
-        reply
+        if failure != Failure::Told {
+            turn.counters.failures_untold.add(1);
+        }
+        // No value is in it that could not be read.
+        let _ = codec::encode(envelope, reply, turn.output);
     }
 }
 
@@ -395,11 +390,7 @@ impl<'e> Session<'e> {
                 if !self.admit(&credentials, turn) {
                     return self.refuse_password(Envelope::default(), bytes, turn);
                 }
-                let stored = Stored {
-                    cas_unique: 0,
-                    value_bytes: None,
-                };
-                (Reply::Stored(stored), bytes)
+                (Reply::Stored(NOTHING_STORED), bytes)
             }
         };
         turn.spend(COMMAND_WORK);
@@ -505,6 +496,12 @@ fn unadmitted(bad: Bad) -> Bad {
         ..bad
     }
 }
+
+/// What is told of a value that was not stored, to somebody who is told that one was.
+const NOTHING_STORED: Stored = Stored {
+    cas_unique: 0,
+    value_bytes: None,
+};
 
 fn failure_of(form: &Form<'_>) -> Failure {
     match form {

@@ -27,6 +27,7 @@ mod status {
 ///
 /// # Errors
 /// If the value that was found cannot be read; a miss has been written then.
+#[inline(never)]
 pub fn encode<V: Value>(
     frame: &Frame<'_>,
     reply: Reply<'_, V>,

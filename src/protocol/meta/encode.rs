@@ -14,6 +14,7 @@ const SLAB_CLASS: &str = "1";
 ///
 /// # Errors
 /// If the value that was found cannot be read; a miss has been written then.
+#[inline(never)]
 pub fn encode<V: Value>(
     asked: &Asked<'_>,
     reply: Reply<'_, V>,
