@@ -9,7 +9,7 @@
 //! Invariants:
 //! - *one row a flag*: no letter, no long name and no [`Setting`] twice.
 //! - *nothing falls silently*: a flag is acted on, or listed as having no
-//!   effect, or refused because it is not supported yet.
+//!   effect.
 
 /// One option: its names, what it takes and what it does.
 #[derive(Debug)]
