@@ -27,7 +27,7 @@ use script::{Action, Block, Captures, Clock, Match, Pattern, Script, Step, Targe
 use tempfile::{NamedTempFile, TempDir};
 
 /// How long a reply may take before the block counts as failed.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a server may take until it accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Another process may take the free port before the server does; then another one is tried.

@@ -43,7 +43,7 @@ const BODY_BYTES_MAX: u32 = 1 << 30;
 const MECHANISM_BYTES_MAX: usize = 32;
 
 /// Longest message of SASL: far more than a user and a password, and little for one to keep who has none.
-const MESSAGE_BYTES_MAX: usize = 2 << 10;
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
 
 /// What no expiry of a counter means: it is not to be made (`doc/protocol-binary.xml`, "Increment").
 const DO_NOT_MAKE: u32 = u32::MAX;
