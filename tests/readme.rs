@@ -3,17 +3,17 @@
 //! The names are those of memcached 1.6.45 (`proto_text.c`, `protocol_binary.h`, the option tables of `memcached.c` and
 //! `storage.c`): each stands in one row, and says what is true.
 
+#[path = "common/binary_client.rs"]
+mod binary_client;
 #[path = "common/conversation.rs"]
 mod conversation;
-#[path = "common/frames.rs"]
-mod frames;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::Arc;
 
+use binary_client::{Answer, Request};
 use conversation::Conversation;
-use frames::{Answer, Request};
 use tokencached::clock::Clock;
 use tokencached::config::{self, Action, Machine};
 use tokencached::engine::{Certificates, Engine, Options};

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use crate::binary_client::{Answer, Request};
 use crate::daemon::{Client, Daemon, Folder, PROGRAM, refused, wait_until};
-use crate::frames::{Answer, Request};
 
 const NOT_FOUND: u16 = 0x01;
 const AUTH_FAILURE: u16 = 0x20;

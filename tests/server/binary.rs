@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 
+use crate::binary_client::{Answer, Request};
 use crate::daemon::{Client, Daemon, KIB, MIB, pattern, wait_until};
-use crate::frames::{Answer, Request};
 
 const INVALID_ARGUMENTS: u16 = 0x04;
 const UNKNOWN_COMMAND: u16 = 0x81;

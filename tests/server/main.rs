@@ -17,8 +17,8 @@ mod stop;
 mod tls;
 mod values;
 
-#[path = "../common/frames.rs"]
-mod frames;
+#[path = "../common/binary_client.rs"]
+mod binary_client;
 
 #[path = "../common/daemon.rs"]
 mod daemon;
