@@ -13,12 +13,14 @@
 //! - nothing is served before everything that may fail has succeeded;
 //! - every error of the start names the setting, and what would do.
 
+mod activation;
 mod admin;
 pub mod auth;
 pub mod budget;
 mod connection;
 mod listener;
 pub mod log;
+mod manager;
 pub mod output;
 mod pid_file;
 mod port_file;
@@ -98,6 +100,8 @@ pub struct HttpOptions {
 pub struct Options {
     /// TCP addresses.
     pub listen: Vec<Listen>,
+    /// Whether they were asked for, and are not the default ones.
+    pub listen_asked: bool,
     /// A unix socket, never encrypted.
     pub unix: Option<UnixSocket>,
     /// The file of users and passwords; without one, everybody may speak.
@@ -215,11 +219,20 @@ async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Resu
             Ok(())
         });
     }
+    if let Some(limit) = manager::watchdog() {
+        let workers = acceptor.runtimes();
+        tasks.spawn(async move {
+            manager::keep_alive(workers, limit).await;
+            Ok(())
+        });
+    }
+    manager::ready();
     let ended = tokio::select! {
         () = stop_signals.wait(|| renew(&engine, users.as_deref())) => Ok(()),
         () = engine.shutdown_asked() => Ok(()),
         Some(Ok(ended)) = tasks.join_next() => ended,
     };
+    manager::stopping();
     tracing::info!("stopping: requests that were begun are finished");
     tasks.shutdown().await;
     stop.send_replace(true);
@@ -232,6 +245,7 @@ async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Resu
 
 /// Carries SIGHUP out: certificates, users and passwords are read again.
 fn renew(engine: &Engine, users: Option<&Users>) {
+    manager::reloading();
     // What comes of it is logged.
     drop(engine.refresh_certs(Clock::System.now()));
     match users.map(Users::reload) {
@@ -239,6 +253,7 @@ fn renew(engine: &Engine, users: Option<&Users>) {
         Some(Ok(())) => tracing::info!("users and passwords are read again"),
         Some(Err(error)) => tracing::error!("{error}; those read before stay in force"),
     }
+    manager::ready();
 }
 
 fn start_workers(
