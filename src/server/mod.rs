@@ -2,6 +2,7 @@
 //!
 //! [`run`] is the life of the process: limits, sockets, another user, the store, the workers; then
 //! waiting for a signal; then finishing what was begun.
+//! `manager` tells the service manager about each step; `activation` takes sockets that it has bound.
 //!
 //! ```text
 //! listener ── accepts ──> worker (one thread, one runtime)
