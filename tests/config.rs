@@ -525,7 +525,7 @@ fn command_lines_that_are_refused() {
         ),
         (
             "--enable-ssl",
-            "enable_ssl: TLS needs a certificate and its key; \
+            "enable_ssl (command line --enable-ssl): TLS needs a certificate and its key; \
              name PEM files with -o ssl_chain_cert=FILE,ssl_key=FILE",
         ),
         (

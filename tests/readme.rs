@@ -73,6 +73,14 @@ fn assert_same_names<'n>(said: &BTreeMap<&str, Here>, names: impl Iterator<Item 
     assert_eq!(said.keys().copied().collect::<Vec<_>>(), names);
 }
 
+/// What is true of something that does what it is for: the same, if the transcripts hold it against memcached, or not.
+fn served(said: Here) -> Here {
+    match said {
+        Here::Same => Here::Same,
+        _ => Here::Differs,
+    }
+}
+
 /// A line for each command of the text protocols.
 #[rustfmt::skip]
 const LINES: &[(&str, &str)] = &[
@@ -158,7 +166,7 @@ fn commands_are_what_the_table_says() {
             "ERROR" => Here::None,
             refusal if refusal.contains("not allowed") => Here::Refused,
             refusal if refusal.ends_with("disabled") => Here::Refused,
-            _ => said[name],
+            _ => served(said[name]),
         };
         assert_eq!(said[name], found, "{name}: {reply}");
     }
@@ -180,7 +188,8 @@ fn commands_are_what_the_table_says() {
             let answer = Answer::read(&mut &replies[..]);
             answer.opcode == *opcode && answer.status != UNKNOWN_COMMAND
         };
-        assert!(is_known && said[name] != Here::None, "{name}");
+        assert!(is_known, "{name}");
+        assert_eq!(said[name], served(said[name]), "{name}");
     }
 }
 
@@ -197,7 +206,8 @@ const VALUES: &[(char, &str)] = &[
 #[rustfmt::skip]
 const EXTENDED: &[&str] = &[
     "maxconns_fast", "hashpower=20", "no_hashexpand", "slab_reassign", "slab_automove=1", "slab_automove_ratio=0.8",
-    "slab_automove_window=30", "tail_repair_time=0", "hash_algorithm=xxh3", "lru_crawler", "lru_crawler_sleep=100",
+    "slab_automove_window=30", "slab_automove_freeratio=0.01", "relaxed_privileges", "sock_cookie_id=1",
+    "tail_repair_time=0", "hash_algorithm=xxh3", "lru_crawler", "lru_crawler_sleep=100",
     "lru_crawler_tocrawl=0", "lru_maintainer", "hot_lru_pct=20", "warm_lru_pct=40", "hot_max_factor=0.2",
     "warm_max_factor=2.0", "temporary_ttl=61", "idle_timeout=60", "watcher_logbuf_size=256", "worker_logbuf_size=64",
     "slab_sizes=8-16", "slab_chunk_max=512", "track_sizes", "modern", "no_chunked_items", "inline_ascii_resp",
@@ -249,7 +259,7 @@ fn options_are_what_the_table_says() {
     for (name, line) in &options {
         let args = line.split_whitespace().map(OsString::from);
         let found = match config::load(args, &machine) {
-            Ok(Action::Print(_)) => said[&**name],
+            Ok(Action::Print(_)) => served(said[&**name]),
             Ok(Action::Run(config)) => {
                 let without_effect = config
                     .notes
@@ -258,7 +268,7 @@ fn options_are_what_the_table_says() {
                 if without_effect {
                     Here::WithoutEffect
                 } else {
-                    said[&**name]
+                    served(said[&**name])
                 }
             }
             Err(error) => {

@@ -16,6 +16,7 @@ use clap::Parser;
 use tokencached::config::simulation_flags::{Format, Generate, Replay, Simulate};
 use tokencached::config::tool_flags::{Command, Load, Stats, ToolFlags};
 use tokencached::config::{self, Action, Config, Machine, documents};
+use tokencached::server::check_files;
 use tokencached::tool::generate::generate;
 use tokencached::tool::generate::scenario::{List, Scenario};
 use tokencached::tool::progress::Progress;
@@ -39,7 +40,13 @@ fn main() -> ExitCode {
 fn check_config(options: Vec<OsString>) -> ExitCode {
     match config::load(options, &Machine::detect()) {
         Ok(Action::Print(text)) => say(text.trim_end()),
-        Ok(Action::Run(config)) => say(verdict(&config).trim_end()),
+        Ok(Action::Run(config)) => {
+            if let Err(error) = check_files(&config.server) {
+                eprintln!("{}", config.blame(error.setting, &error.what, error.remedy));
+                return ExitCode::from(config::EX_CONFIG);
+            }
+            say(verdict(&config).trim_end());
+        }
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(config::EX_CONFIG);

@@ -8,7 +8,7 @@
 //! and `storage.c`, the subopts tables), those behind its build options and
 //! those it keeps for old configurations among them.
 
-use super::settings::{Origin, Settings, path, said};
+use super::settings::{Origin, Settings, Sourced, path, said};
 use super::units::{self, Problem};
 use crate::nearest::nearest;
 use crate::server::tls::{Oldest, Verify};
@@ -22,6 +22,10 @@ pub(super) fn take(text: &str, origin: &Origin, settings: &mut Settings) -> Resu
     for option in options {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let (name, value) = (name.trim_end(), value.trim());
+        settings.extended.push(Sourced {
+            value: option.to_owned(),
+            origin: origin.clone(),
+        });
         if name == "idle_timeout" {
             settings.idle_timeout = said(seconds(value)?, origin);
             continue;
@@ -41,8 +45,8 @@ pub(super) fn take(text: &str, origin: &Origin, settings: &mut Settings) -> Resu
 fn seconds(value: &str) -> Result<u32, Problem> {
     let whole = units::whole(value, 0, i32::MAX as u64).map_err(|_| {
         Problem::new(
-            "idle_timeout is no number of seconds",
-            "give idle_timeout=0 (never) or more",
+            "idle_timeout is no number of seconds, or too large",
+            "give idle_timeout=0 (never) to 2147483647",
         )
     })?;
     // It fits, as it is bounded.
@@ -111,9 +115,10 @@ fn check(name: &str) -> Result<(), Problem> {
     {
         return Ok(());
     }
-    let remedy = match nearest(name, NAMES) {
+    let known: Vec<&str> = NAMES.iter().chain(SETTINGS).copied().collect();
+    let remedy = match nearest(name, &known) {
         Some(known) => format!("did you mean {known}?"),
-        None => "see memcached -h for those it knows".to_owned(),
+        None => "-h lists those that have an effect, memcached -h all".to_owned(),
     };
     Err(Problem::new(
         format!("unknown option \"{}\"", name.escape_debug()),
@@ -121,7 +126,18 @@ fn check(name: &str) -> Result<(), Problem> {
     ))
 }
 
-/// The names; a `no_` before any of them is understood.
+/// The names that have an effect.
+const SETTINGS: &[&str] = &[
+    "idle_timeout",
+    "ssl_chain_cert",
+    "ssl_key",
+    "ssl_ca_cert",
+    "ssl_verify_mode",
+    "ssl_session_cache",
+    "ssl_min_version",
+];
+
+/// All others; a `no_` before any of them is understood.
 #[rustfmt::skip]
 const NAMES: &[&str] = &[
     "maxconns_fast", "hashpower", "hashexpand", "hash_algorithm", "tail_repair_time",

@@ -224,7 +224,7 @@ pub(super) static FLAGS: &[Flag] = &[
     flag('k', "lock-memory", Nothing, Set(Setting::LockMemory),
         "lock the item memory, so that it is never swapped"),
     flag('v', "verbose", Count, Set(Setting::Verbose),
-        "log more; -vv and -vvv log still more"),
+        "log more: who comes in, and each failure of theirs; -d keeps the log then"),
     flag('h', "help", Nothing, Does::Ask(Ask::Help),
         "print this help and exit"),
     flag('i', "license", Nothing, Does::Ask(Ask::License),
@@ -275,7 +275,7 @@ pub(super) static FLAGS: &[Flag] = &[
     flag('N', "napi-ids", Value("num"), NoEffect,
         "accepted without effect"),
     flag('o', "extended", Value("list"), Extended,
-        "memcached's extended options, separated by commas; but for these without effect:\n\
+        "memcached's extended options, separated by commas. These have an effect:\n\
          - idle_timeout: seconds after which a silent connection is closed (default: 0,\n\
            never: it costs keystonemiddleware its cache)\n\
          - ssl_chain_cert: the server's certificate and those that vouch for it, PEM\n\

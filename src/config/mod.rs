@@ -88,10 +88,15 @@ impl Config {
     /// such as an address that is taken.
     ///
     /// `key` is the setting's name as `--print-config` shows it (`listen`,
-    /// `unix_socket`, `http`, `user`, `lock_memory`, ...).
+    /// `unix_socket`, `http`, `user`, `lock_memory`, ...), or that of an option of `-o`.
     pub fn blame(&self, key: &str, what: &str, remedy: &str) -> ConfigError {
         let problem = Problem::new(what, remedy);
-        match self.settings.iter().find(|shown| shown.key == key) {
+        let of_o = |shown: &&Shown| {
+            let rest = shown.value.strip_prefix(key);
+            shown.key == "extended" && rest.is_some_and(|rest| rest.starts_with('='))
+        };
+        let shown = self.settings.iter().find(|shown| shown.key == key);
+        match shown.or_else(|| self.settings.iter().rfind(of_o)) {
             Some(shown) => ConfigError::line(&shown.to_string(), &problem),
             None => ConfigError::line(key, &problem),
         }

@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::flags::Flag;
 use super::listen;
-use super::listen::Usual;
+use super::listen::{Place, Usual};
 use super::machine::{Machine, MemoryBound};
 use super::settings::{ITEM_BYTES, Origin, Said, Settings, Sourced};
 use super::show::{self, Facts, Shown};
@@ -43,6 +43,9 @@ const THREADS_DEFAULT: u64 = 4;
 const THREADS_ADVISED_MAX: u64 = 64;
 const REQUESTS_DEFAULT: u64 = 20;
 const BACKLOG_DEFAULT: u64 = 1024;
+
+/// TLS that asks every client for a certificate.
+const MUTUAL: Security = Security::Tls(tls::Verify::Everybody);
 
 /// How an address is served where nothing else is said.
 const PLAIN: Usual = Usual {
@@ -121,10 +124,15 @@ impl<'m> Resolver<'m> {
             notes.push(format!("accepted without effect: {list}"));
         }
         let warnings = settings.warnings.clone();
+        let extended = settings.extended.iter().map(|option| Shown {
+            key: "extended",
+            value: option.value.clone(),
+            source: option.origin.to_string(),
+        });
         Resolver {
             machine,
             usual: PLAIN,
-            shown: Vec::new(),
+            shown: extended.collect(),
             notes,
             warnings,
         }
@@ -349,6 +357,8 @@ impl<'m> Resolver<'m> {
 
     /// `-Z` and what belongs to it.
     fn tls(&mut self, settings: &Settings) -> Result<Option<tls::Options>, ConfigError> {
+        let said = settings.enable_ssl.as_ref();
+        let origin = said.map_or_else(Origin::built_in, |said| said.origin.clone());
         let enabled = self.switch("enable_ssl", &settings.enable_ssl);
         let ssl = settings.ssl.clone();
         if !enabled {
@@ -359,11 +369,15 @@ impl<'m> Resolver<'m> {
             return Ok(None);
         }
         let (Some(chain_cert), Some(key)) = (ssl.chain_cert, ssl.key) else {
+            let missing = match &settings.ssl.chain_cert {
+                Some(_) => "TLS needs the key of its certificate too",
+                None => "TLS needs a certificate and its key",
+            };
             let problem = Problem::new(
-                "TLS needs a certificate and its key",
+                missing,
                 "name PEM files with -o ssl_chain_cert=FILE,ssl_key=FILE",
             );
-            return Err(ConfigError::line("enable_ssl", &problem));
+            return Err(ConfigError::refused("enable_ssl", &origin, &problem));
         };
         let verify = ssl.verify.map_or(tls::Verify::Nobody, |said| said.value);
         self.usual.security = Security::Tls(verify);
@@ -372,7 +386,14 @@ impl<'m> Resolver<'m> {
                 "nobody vouches for the clients' certificates",
                 "name a PEM file with -o ssl_ca_cert=FILE, or leave ssl_verify_mode out",
             );
-            return Err(ConfigError::line("ssl_verify_mode", &problem));
+            return Err(ConfigError::line("extended: ssl_verify_mode", &problem));
+        }
+        let asks = |place: &Sourced<Place>| place.value.security == Some(MUTUAL);
+        let nobody = verify == tls::Verify::Nobody && !settings.listen.iter().any(asks);
+        if nobody && ssl.ca_cert.is_some() {
+            let warning = "extended: ssl_ca_cert alone asks nobody for a certificate; add ssl_verify_mode=2, or \
+                mtls: before an address";
+            self.warnings.push(warning.to_owned());
         }
         Ok(Some(tls::Options {
             chain_cert: chain_cert.value,

@@ -112,6 +112,8 @@ pub(super) struct Settings {
     pub(super) idle_timeout: Said<u32>,
     /// Options accepted without effect, as `-f (command line -f)`.
     pub(super) without_effect: Vec<String>,
+    /// Each option of `-o`, as it was written.
+    pub(super) extended: Vec<Sourced<String>>,
     /// Other things accepted that are worth a line in the log.
     pub(super) notes: Vec<String>,
     /// Things accepted that the operator should change.
@@ -197,6 +199,7 @@ impl Settings {
             ssl: self.ssl.over(lower.ssl),
             idle_timeout: self.idle_timeout.or(lower.idle_timeout),
             without_effect: joined(lower.without_effect, self.without_effect),
+            extended: joined(lower.extended, self.extended),
             notes: joined(lower.notes, self.notes),
             warnings: joined(lower.warnings, self.warnings),
         }
@@ -315,7 +318,7 @@ pub(super) fn said<T>(value: T, origin: &Origin) -> Said<T> {
     })
 }
 
-fn joined(mut first: Vec<String>, then: Vec<String>) -> Vec<String> {
+fn joined<T>(mut first: Vec<T>, then: Vec<T>) -> Vec<T> {
     first.extend(then);
     first
 }

@@ -100,7 +100,8 @@ impl Resolver<'_> {
             origin,
         } in places
         {
-            let exposed = exposed_cache(place.security.unwrap_or(self.usual.security));
+            let security = place.security.unwrap_or(self.usual.security);
+            let exposed = exposed_cache(security, settings.auth_file.is_some());
             let listens = self.place("listen", place, port, origin, allow_remote, exposed)?;
             listen::merge(&mut all, listens)
                 .map_err(|problem| ConfigError::value("listen", &place.host, origin, &problem))?;
@@ -188,8 +189,14 @@ impl Resolver<'_> {
 }
 
 /// What it means that others reach the cache: TLS hides what is said, and keeps nobody out.
-fn exposed_cache(security: Security) -> &'static str {
+fn exposed_cache(security: Security, asks_users: bool) -> &'static str {
     match security {
+        Security::Plain if asks_users => {
+            "passwords and cached tokens cross the network as they are (-Z encrypts)"
+        }
+        Security::Tls(_) if asks_users => {
+            "whoever has a user and a password reads and writes every cached token"
+        }
         Security::Plain => {
             "whoever reaches it reads and writes every cached token, as there is no authentication"
         }

@@ -116,6 +116,11 @@ impl Engine {
         engine
     }
 
+    /// How much is logged.
+    pub fn verbosity(&self) -> u32 {
+        self.options.verbosity.load(Relaxed)
+    }
+
     /// The counters.
     pub fn stats(&self) -> &Stats {
         &self.stats

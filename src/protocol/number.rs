@@ -47,12 +47,22 @@ pub fn client_flags(token: &[u8]) -> Option<u32> {
     unsigned(digits).map(|flags| flags as u32)
 }
 
-/// Reads an item's value as a counter: the digits of an `incr` target, spaces around them allowed,
-/// since `decr` pads with them and memcached's parser passes over those in front.
+/// Reads an item's value as a counter, as memcached does (`util.c`, `safe_strtoull`): white space in front
+/// and a `+` are passed over, and so is what stands behind white space or a zero; `decr` pads with spaces.
 pub fn counter(value: &[u8]) -> Option<u64> {
-    let begin = value.iter().position(|&byte| byte != b' ')?;
-    let end = value.iter().rposition(|&byte| byte != b' ')? + 1;
-    unsigned(&value[begin..end])
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let begin = value.iter().position(|byte| !is_space(byte))?;
+    let text = &value[begin..];
+    let text = text.strip_prefix(b"+").unwrap_or(text);
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let ends = text
+        .get(digits)
+        .is_none_or(|next| is_space(next) || *next == 0);
+    if ends {
+        unsigned(&text[..digits])
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -94,11 +104,17 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_may_be_padded_with_spaces() {
+    fn a_counter_is_what_stands_before_white_space_or_a_zero() {
         assert_eq!(counter(b"9 "), Some(9));
         assert_eq!(counter(b" 9"), Some(9));
         assert_eq!(counter(b"000000000000000000000009"), Some(9));
-        assert_eq!(counter(b"9 9"), None);
+        assert_eq!(counter(b"9 9"), Some(9));
+        assert_eq!(counter(b"\t+9\nabc"), Some(9));
+        assert_eq!(counter(b"9\0x"), Some(9));
+        assert_eq!(counter(b"9x"), None);
+        assert_eq!(counter(b"+"), None);
+        assert_eq!(counter(b"+-9"), None);
+        assert_eq!(counter(b"18446744073709551616"), None);
         assert_eq!(counter(b"  "), None);
         assert_eq!(counter(b""), None);
         assert_eq!(counter(b"-12"), None);

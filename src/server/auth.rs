@@ -1,6 +1,6 @@
 //! Who may speak: users and passwords from memcached's file of `-Y`, a `user:password` a line.
 //!
-//! Read at the start and again on SIGHUP. `session` asks [`Users::admit`] for what `protocol::auth` has
+//! Read at the start and again on SIGHUP. `session` asks [`Users::judge`] about what `protocol::auth` has
 //! read; nobody else sees a password.
 //!
 //! Invariants:
@@ -10,13 +10,13 @@
 //! - no message holds anything of the file but its path and the numbers of its lines.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::StartError;
@@ -34,16 +34,63 @@ const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// How long it is held back at most: below what clients wait, `memcache_pool_socket_timeout` being 3 s.
 const LAST_DELAY: Duration = Duration::from_secs(2);
 
+/// Wrong passwords within some seconds from which on every answer is held back, right ones' too: whoever
+/// guesses over many connections would else know a right one by its answer coming at once.
+const FLOOD: u32 = 20;
+
+/// For how many seconds a wrong password counts, once or twice as long.
+const FLOOD_SECONDS: u32 = 10;
+
 /// How long to hold back the answer to a connection's wrong password, of which it is the `number`th.
-pub fn delay(number: u32) -> Duration {
+fn delay(number: u32) -> Duration {
     let doublings = number.saturating_sub(1).min(2);
     (FIRST_DELAY * (1 << doublings)).min(LAST_DELAY)
+}
+
+/// What becomes of a user and a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// They belong together.
+    pub admitted: bool,
+    /// How long to hold back the answer.
+    pub pause: Duration,
+}
+
+/// Wrong passwords of all connections, by the time they came in.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// The number of the present stretch of `FLOOD_SECONDS`, and how many came in it.
+    present: (u32, u32),
+    /// How many came in the one before.
+    before: u32,
+}
+
+impl Refusals {
+    fn turn_to(&mut self, now_seconds: u32) {
+        let stretch = now_seconds / FLOOD_SECONDS;
+        let (present, count) = self.present;
+        if stretch != present {
+            self.before = if stretch == present + 1 { count } else { 0 };
+            self.present = (stretch, 0);
+        }
+    }
+
+    fn note(&mut self, now_seconds: u32) {
+        self.turn_to(now_seconds);
+        self.present.1 = self.present.1.saturating_add(1);
+    }
+
+    fn is_flood(&mut self, now_seconds: u32) -> bool {
+        self.turn_to(now_seconds);
+        self.before.saturating_add(self.present.1) > FLOOD
+    }
 }
 
 /// The users, and their passwords.
 pub struct Users {
     path: PathBuf,
     entries: RwLock<Vec<Entry>>,
+    refusals: Mutex<Refusals>,
 }
 
 struct Entry {
@@ -66,7 +113,11 @@ impl Users {
         let entries = RwLock::new(read(path)?);
         // The working folder is another one in the background.
         let path = std::path::absolute(path).map_err(StartError::system)?;
-        Ok(Users { path, entries })
+        Ok(Users {
+            path,
+            entries,
+            refusals: Mutex::default(),
+        })
     }
 
     /// Reads the file again. Blocks for as long as that takes, and holds nobody up meanwhile.
@@ -79,9 +130,30 @@ impl Users {
         Ok(())
     }
 
+    /// Judges a user and a password, or what is none, of a connection that was refused so many times
+    /// before. A short lock.
+    pub fn judge(
+        &self,
+        credentials: Option<&Credentials<'_>>,
+        refused_before: u32,
+        now_seconds: u32,
+    ) -> Verdict {
+        let admitted = credentials.is_some_and(|credentials| self.admit(credentials));
+        let mut refusals = self.refusals.lock();
+        if !admitted {
+            refusals.note(now_seconds);
+        }
+        let pause = match (refusals.is_flood(now_seconds), admitted) {
+            (true, _) => LAST_DELAY,
+            (false, true) => Duration::ZERO,
+            (false, false) => delay(refused_before.saturating_add(1)),
+        };
+        Verdict { admitted, pause }
+    }
+
     /// Whether this user has this password. Compares with every user there is; only lengths can be told
     /// from how long it takes. A short lock that is shared by all.
-    pub fn admit(&self, credentials: &Credentials<'_>) -> bool {
+    fn admit(&self, credentials: &Credentials<'_>) -> bool {
         let entries = self.entries.read();
         let matching = entries.iter().map(|entry| {
             entry.user.ct_eq(credentials.user) & entry.password.ct_eq(credentials.password)
@@ -104,6 +176,10 @@ fn read(path: &Path) -> Result<Vec<Entry>, StartError> {
             format!("{name} can be used by anybody (its mode is {mode:04o}) and holds passwords"),
             "chmod o= it",
         ),
+        Unread::NoFile => problem(
+            format!("{name} is no regular file"),
+            "name a file of user:password lines with -Y",
+        ),
         Unread::TooLarge => problem(
             format!("{name} is larger than 1 MiB"),
             "name a file of user:password lines with -Y",
@@ -111,8 +187,8 @@ fn read(path: &Path) -> Result<Vec<Entry>, StartError> {
     })?;
     let entries = parse(&text).map_err(|line| {
         problem(
-            format!("{name}: line {line} is no user:password"),
-            "write one a line, without spaces in the user's name",
+            format!("{name}: line {line} is no user:password of a user that is not above it"),
+            "write one a line: no space in a name, no empty password, no comments",
         )
     })?;
     if entries.is_empty() {
@@ -125,16 +201,26 @@ fn read(path: &Path) -> Result<Vec<Entry>, StartError> {
 /// Why a file was not read.
 enum Unread {
     Failed(io::Error),
+    /// It is a folder, a FIFO or a device.
+    NoFile,
     /// Its mode.
     Exposed(u32),
     TooLarge,
 }
 
 fn read_private(path: &Path) -> Result<Vec<u8>, Unread> {
-    let mut file = File::open(path).map_err(Unread::Failed)?;
+    // A FIFO would wait for its other end.
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    let mut file = options.open(path).map_err(Unread::Failed)?;
     let about = file.metadata().map_err(Unread::Failed)?;
     let mode = about.permissions().mode() & 0o7777;
-    if mode & OTHERS != 0 && about.is_file() {
+    if !about.is_file() {
+        return Err(Unread::NoFile);
+    }
+    if mode & OTHERS != 0 {
         return Err(Unread::Exposed(mode));
     }
     let mut text = Vec::new();
@@ -158,7 +244,10 @@ fn parse(text: &[u8]) -> Result<Vec<Entry>, usize> {
         let (user, password) = (&line[..colon], &line[colon + 1..]);
         // A space ends the name on the wire, and a zero does in SASL.
         let is_name = !user.is_empty() && !user.iter().any(|byte| b" \0".contains(byte));
-        if !is_name || password.is_empty() || password.contains(&0) {
+        // A user that was meant to be commented out would still be let in.
+        let is_comment = user.starts_with(b"#");
+        let is_known = entries.iter().any(|entry: &Entry| *entry.user == *user);
+        if !is_name || is_comment || is_known || password.is_empty() || password.contains(&0) {
             return Err(number);
         }
         entries.push(Entry {
@@ -227,6 +316,8 @@ mod tests {
             (":secret\n", 1),
             ("a b:secret", 1),
             ("alice:\n", 1),
+            ("alice:secret\n#bob:secret\n", 2),
+            ("alice:secret\nalice:more\n", 2),
         ] {
             let (_dir, path) = file(text, 0o600);
             let said = Users::load(&path).unwrap_err().to_string();
@@ -250,6 +341,30 @@ mod tests {
         fs::write(&path, "alice:changed\n").unwrap();
         users.reload().unwrap();
         assert!(admits(&users, "alice", "changed") && !admits(&users, "alice", "secret"));
+    }
+
+    #[test]
+    fn a_flood_of_wrong_passwords_hides_the_right_one_and_passes() {
+        let (_dir, path) = file("alice:secret\n", 0o600);
+        let users = Users::load(&path).unwrap();
+        let judge = |password: &str, now| {
+            let credentials = Credentials {
+                user: b"alice",
+                password: password.as_bytes(),
+            };
+            users.judge(Some(&credentials), 0, now)
+        };
+        let verdict = |admitted, pause| Verdict { admitted, pause };
+        for _ in 0..FLOOD {
+            assert_eq!(judge("secret", 100), verdict(true, Duration::ZERO));
+            assert_eq!(judge("wrong", 100), verdict(false, FIRST_DELAY));
+        }
+        assert_eq!(judge("wrong", 101), verdict(false, LAST_DELAY));
+        for now in [101, 110, 119] {
+            assert_eq!(judge("secret", now), verdict(true, LAST_DELAY));
+        }
+        assert_eq!(judge("secret", 120), verdict(true, Duration::ZERO));
+        assert_eq!(users.judge(None, 2, 200), verdict(false, LAST_DELAY));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use tokio::time::Sleep;
 
 use super::budget::{SMALL_BYTES, Share};
 use super::output::{Output, UNSENT_BYTES_MAX};
-use super::session::{Session, Step, Turn};
+use super::session::{Pause, Session, Step, Turn};
 use super::worker::Worker;
 use crate::clock::{Clock, Now};
 use crate::engine::Found;
@@ -153,7 +153,9 @@ impl<'c, S> Connection<'c, S> {
     /// Tells the worker whether something is begun that a stopping server should finish.
     fn note_busy(&mut self) {
         let waiting = self.unsent.is_some() || self.carried.is_some() || self.unflushed;
-        let busy = waiting || !self.input.is_empty() || !self.session.is_idle();
+        let begun = waiting || !self.input.is_empty() || !self.session.is_idle();
+        // Who has shown a wrong password keeps no stopping server waiting.
+        let busy = begun && self.pause.is_none();
         if busy != self.busy {
             self.busy = busy;
             let change = if busy { 1 } else { usize::MAX };
@@ -347,8 +349,12 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             if step == Step::Yield && self.has_room_for(&output, input.len() - consumed) {
                 break (step, false);
             }
-            if let Step::Pause(pause) = step {
+            if let Step::Pause(Pause { pause, wrong }) = step {
                 self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+                if wrong {
+                    let complaints = &self.worker.complaints;
+                    complaints.of_password(&self.info.peer, now.seconds);
+                }
                 break (step, false);
             }
             let count = |bytes| self.worker.counters.bytes_written.add(bytes as u64);
@@ -477,5 +483,44 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     fn out_of_memory(&self) -> io::Error {
         self.worker.counters.closed_for_memory.add(1);
         io::ErrorKind::OutOfMemory.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::auth::Users;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::timeout;
+
+    #[test]
+    fn the_answer_to_a_wrong_password_comes_late_and_those_to_right_ones_at_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "alice:secret\n").unwrap();
+        let worker = Worker::alone(Some(Users::load(file.path()).unwrap()));
+        let info = connections::Connection::new("".into(), None, State::Read, 0);
+        let (server, mut client) = duplex(1 << 10);
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        // Time goes on as soon as everybody waits.
+        let runtime = builder.enable_time().start_paused(true).build().unwrap();
+        let answers = async {
+            let mut answer = [0; 64];
+            let mut reads = Vec::new();
+            for (said, most_millis) in [("wrong!", 499), ("wrong!", 999), ("secret", 1)] {
+                let request = format!("set k 0 0 12\r\nalice {said}\r\n");
+                client.write_all(request.as_bytes()).await.unwrap();
+                let most = Duration::from_millis(most_millis);
+                reads.push(timeout(most, client.read(&mut answer)).await.is_ok());
+                if said == "wrong!" {
+                    let length = client.read(&mut answer).await.unwrap();
+                    assert!(answer[..length].starts_with(b"CLIENT_ERROR auth"));
+                }
+            }
+            drop(client);
+            reads
+        };
+        let serving = serve(server, Protocol::Auto, &worker, &info);
+        let (reads, _) = runtime.block_on(async { tokio::join!(answers, serving) });
+        assert_eq!(reads, [false, false, true]);
     }
 }

@@ -5,7 +5,7 @@
 //! worker in turn.
 //!
 //! Invariants:
-//! - above `-c` connections a new one is told so and closed, as memcached does;
+//! - above `-c` connections a new one is closed, and told why where text alone is spoken;
 //! - running out of descriptors or memory pauses accepting; it neither spins nor ends the server.
 
 use std::io;
@@ -139,6 +139,22 @@ impl Listener {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The same for the log: where it listens, and how it is served.
+    pub fn described(&self) -> String {
+        let security = match self.security {
+            Security::Plain => "",
+            Security::Tls(Verify::Nobody) => " with TLS",
+            Security::Tls(Verify::Shown) => " with TLS, certificates if clients have them",
+            Security::Tls(Verify::Everybody) => " with TLS and clients' certificates",
+        };
+        let protocol = match self.protocol {
+            Protocol::Auto => "",
+            Protocol::Text => " for the text protocol alone",
+            Protocol::Binary => " for the binary protocol alone",
+        };
+        format!("{}{security}{protocol}", self.name)
+    }
 }
 
 impl Drop for Listener {
@@ -227,6 +243,7 @@ impl Acceptor {
             State::Read,
             Clock::System.now().seconds,
         ));
+        tracing::debug!("{} came in on {}", info.peer, listener.name);
         let guard = Counted::new(&self.engine, &info);
         let worker = Arc::clone(&target.worker);
         let tls = self.tls.clone();
@@ -259,13 +276,18 @@ impl Acceptor {
         self.engine.stats().server.curr_connections.load(Relaxed) >= self.connections_max
     }
 
-    fn reject(&self, mut socket: Accepted) {
+    /// Turns a client away, with a word where it is known to understand it: keystonemiddleware's binary
+    /// client would take one for a broken frame, and a close for a miss.
+    fn reject(&self, listener: &Listener, mut socket: Accepted) {
         self.engine
             .stats()
             .server
             .rejected_connections
             .fetch_add(1, Relaxed);
-        socket.say(b"ERROR Too many open connections\r\n");
+        let is_text = listener.protocol == Protocol::Text;
+        if is_text && listener.security == Security::Plain {
+            socket.say(b"ERROR Too many open connections\r\n");
+        }
     }
 
     async fn pause(&self) {
@@ -300,9 +322,14 @@ async fn serve_secured(
     info: Arc<connections::Connection>,
 ) {
     let counters = &worker.engine.stats().server;
-    let Ok(mut stream) = tls.accept(stream, verify).await else {
-        counters.ssl_handshake_errors.fetch_add(1, Relaxed);
-        return;
+    let mut stream = match tls.accept(stream, verify).await {
+        Ok(stream) => stream,
+        Err(why) => {
+            counters.ssl_handshake_errors.fetch_add(1, Relaxed);
+            let now = Clock::System.now().seconds;
+            worker.complaints.of_handshake(&info.peer, &why, now);
+            return;
+        }
     };
     if tls::is_new_session(&stream) {
         counters.ssl_new_sessions.fetch_add(1, Relaxed);
@@ -384,7 +411,7 @@ pub async fn accept_loop(listener: Listener, acceptor: Arc<Acceptor>) -> Result<
     let mut paused = false;
     loop {
         match source.accept(&listener.name).await {
-            Ok((socket, _)) if acceptor.is_full() => acceptor.reject(socket),
+            Ok((socket, _)) if acceptor.is_full() => acceptor.reject(&listener, socket),
             Ok((socket, peer)) => {
                 paused = false;
                 acceptor.hand_over(peer, &listener, socket);

@@ -18,6 +18,7 @@ mod activation;
 mod admin;
 pub mod auth;
 pub mod budget;
+mod complaint;
 mod connection;
 mod listener;
 pub mod log;
@@ -50,8 +51,8 @@ use crate::store::{self, Store};
 use auth::Users;
 use budget::Budget;
 use listener::Acceptor;
-pub use start::StartError;
 use start::{Sockets, lock_memory, prepare};
+pub use start::{StartError, check_files};
 use worker::{Worker, WorkerThread};
 
 /// An address to listen on.
@@ -155,19 +156,26 @@ pub fn run(
     lock_memory(&options)?;
     // All that is likely to fail has been tried, so that it is said while somebody listens.
     if options.daemonize {
-        nix::unistd::daemon(false, false).map_err(|error| StartError::system(error.into()))?;
+        // As in memcached, whoever asks for more lines gets to see them.
+        let keeps_log = engine.verbosity() > 0;
+        nix::unistd::daemon(false, keeps_log).map_err(|error| StartError::system(error.into()))?;
         // A child does not inherit its parent's locks.
         lock_memory(&options)?;
-    }
-    if let Some(pid_file) = &mut sockets.pid_file {
-        let written = pid_file.write();
-        written.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::system)?;
-    runtime.block_on(serve(&options, sockets, engine))
+    let stop_signals = {
+        let _entered = runtime.enter();
+        StopSignals::new().map_err(StartError::system)?
+    };
+    // Whoever reads the process's number may send it a signal at once.
+    if let Some(pid_file) = &mut sockets.pid_file {
+        let written = pid_file.write();
+        written.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
+    }
+    runtime.block_on(serve(&options, sockets, engine, stop_signals))
 }
 
 fn make_engine(
@@ -187,7 +195,12 @@ fn make_engine(
     Ok(Engine::new(store, engine_options, process))
 }
 
-async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Result<(), StartError> {
+async fn serve(
+    options: &Options,
+    sockets: Sockets,
+    engine: Arc<Engine>,
+    mut stop_signals: StopSignals,
+) -> Result<(), StartError> {
     let Sockets {
         listeners,
         http,
@@ -196,7 +209,6 @@ async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Resu
         // Its drop removes it, in the end.
         pid_file: _pid_file,
     } = sockets;
-    let mut stop_signals = StopSignals::new().map_err(StartError::system)?;
     let http = http.map(TcpListener::from_std).transpose();
     let http = http.map_err(StartError::system)?;
     let (stop, stopping) = watch::channel(false);
@@ -210,7 +222,7 @@ async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Resu
     ));
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        tracing::info!("listening on {}", listener.name());
+        tracing::info!("listening on {}", listener.described());
         tasks.spawn(listener::accept_loop(listener, Arc::clone(&acceptor)));
     }
     if let Some(http) = http {
@@ -268,6 +280,7 @@ fn start_workers(
     let requests = Budget::counted(half, Arc::clone(&counters.request_buffer_bytes));
     let replies = Budget::counted(half, Arc::clone(&counters.reply_buffer_bytes));
     let held = Budget::plain(usize::try_from(engine.held_bytes_max()).unwrap_or(usize::MAX));
+    let complaints = Arc::default();
     let worker = || Worker {
         engine: Arc::clone(engine),
         counters: engine.stats().register_worker(),
@@ -280,6 +293,7 @@ fn start_workers(
         sasl: options.sasl,
         binary_strict: options.binary_strict,
         busy: AtomicUsize::new(0),
+        complaints: Arc::clone(&complaints),
     };
     (0..options.threads)
         .map(|number| WorkerThread::start(number, worker(), stopping.clone()))

@@ -96,7 +96,7 @@ impl StartError {
 
     /// Certificates that cannot be used.
     pub fn tls(fault: &tls::Fault) -> StartError {
-        StartError::new("extended", fault.to_string(), fault.remedy())
+        StartError::new(fault.option(), fault.told(), fault.remedy())
     }
 
     /// Threads or runtimes that cannot be had.
@@ -187,6 +187,22 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
         users: users.map(Arc::new),
         tls: tls.map(Arc::new),
     })
+}
+
+/// Reads the files that a start would read, and keeps nothing of them: for a configuration that is looked
+/// at and not acted on.
+///
+/// # Errors
+/// The first of them that cannot be used.
+pub fn check_files(options: &Options) -> Result<(), StartError> {
+    options
+        .tls
+        .clone()
+        .map(Tls::new)
+        .transpose()
+        .map_err(|fault| StartError::tls(&fault))?;
+    options.auth_file.as_deref().map(Users::load).transpose()?;
+    Ok(())
 }
 
 /// As in memcached, a file that cannot be written is no reason not to serve.

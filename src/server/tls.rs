@@ -98,6 +98,8 @@ enum Part {
     Key,
     /// Each can be read, and they do not belong together.
     Pair,
+    /// The server's certificate can be read, and not used.
+    Certificate,
     Ca,
 }
 
@@ -118,6 +120,20 @@ impl Fault {
         }
     }
 
+    /// The option of `-o` that names the file.
+    pub fn option(&self) -> &'static str {
+        match self.part {
+            Part::Chain | Part::Certificate => "ssl_chain_cert",
+            Part::Key | Part::Pair => "ssl_key",
+            Part::Ca => "ssl_ca_cert",
+        }
+    }
+
+    /// The file, and why it cannot be used.
+    pub fn told(&self) -> String {
+        format!("{}: {}", self.path.display(), self.why)
+    }
+
     /// What would do.
     pub fn remedy(&self) -> &'static str {
         match self.part {
@@ -130,6 +146,7 @@ impl Fault {
             Part::Pair => {
                 "name the key that the first certificate of ssl_chain_cert was made for with -o ssl_key=FILE"
             }
+            Part::Certificate => "name a certificate of version 3 with -o ssl_chain_cert=FILE",
             Part::Ca => {
                 "name a PEM file of certificates that the server may read with -o ssl_ca_cert=FILE"
             }
@@ -139,7 +156,7 @@ impl Fault {
     /// The line that memcached answers to `refresh_certs`, but for OpenSSL's words in it.
     fn answer(&self) -> String {
         let what = match self.part {
-            Part::Chain => "Error loading the certificate chain",
+            Part::Chain | Part::Certificate => "Error loading the certificate chain",
             Part::Key => "Error loading the key",
             Part::Pair => return format!("Error validating the certificate: {}", self.why),
             Part::Ca => "Error loading the CA certificate",
@@ -150,12 +167,7 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let option = match self.part {
-            Part::Chain => "ssl_chain_cert",
-            Part::Key | Part::Pair => "ssl_key",
-            Part::Ca => "ssl_ca_cert",
-        };
-        write!(formatter, "{option} {}: {}", self.path.display(), self.why)
+        write!(formatter, "{} {}", self.option(), self.told())
     }
 }
 
@@ -288,7 +300,7 @@ impl Offered {
         let make = |verifier| {
             server_config(options, &provider, verifier, chain.clone(), key.clone_key())
                 .map(Arc::new)
-                .map_err(|why| Fault::new(Part::Pair, &options.key, pair(&why, options)))
+                .map_err(|why| unusable(&why, options))
         };
         let nobody = make(None)?;
         let vouched = match &options.ca_cert {
@@ -348,13 +360,22 @@ fn versions(oldest: Oldest) -> &'static [&'static SupportedProtocolVersion] {
 }
 
 /// Why certificate and key do not go together.
-fn pair(why: &rustls::Error, options: &Options) -> String {
+fn unusable(why: &rustls::Error, options: &Options) -> Fault {
     match why {
         rustls::Error::InconsistentKeys(_) => {
             let chain = options.chain_cert.display();
-            format!("is not the key of the certificate in {chain}")
+            let why = format!("is not the key of the certificate in {chain}");
+            Fault::new(Part::Pair, &options.key, why)
         }
-        why => why.to_string(),
+        rustls::Error::InvalidCertificate(_) => {
+            let why = "its first certificate is not one of a server's (X.509 version 3)";
+            Fault::new(Part::Certificate, &options.chain_cert, why)
+        }
+        _ => {
+            let why =
+                "is not a key that TLS is spoken with (RSA from 2048 bits on, ECDSA, Ed25519)";
+            Fault::new(Part::Key, &options.key, why)
+        }
     }
 }
 
@@ -406,7 +427,6 @@ fn unreadable(part: Part, path: &Path, why: &pem::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -414,15 +434,10 @@ mod tests {
     use tokio_rustls::rustls::ClientConfig;
     use tokio_rustls::rustls::pki_types::ServerName;
 
-    use crate::clock::Clock;
-    use crate::engine::{self, Engine};
     use crate::protocol::codec::Protocol;
-    use crate::server::budget::Budget;
     use crate::server::connection;
     use crate::server::worker::Worker;
     use crate::stats::connections::{Connection, State};
-    use crate::stats::memcached::Process;
-    use crate::store::{self, Store};
 
     /// TLS with a certificate that vouches for itself, and a client that trusts it.
     fn tls() -> (Tls, ClientConfig) {
@@ -462,29 +477,6 @@ mod tests {
         let client = TlsConnector::from(Arc::new(client)).connect(name, near);
         let (server, client) = tokio::join!(tls.accept(far, Verify::Nobody), client);
         (server.unwrap(), client.unwrap())
-    }
-
-    fn worker() -> Worker {
-        let process = Process {
-            started: Clock::System.now(),
-            connections_max: 1,
-            threads: 1,
-        };
-        let store = Store::new(&store::Options::default()).unwrap();
-        let engine = Engine::new(store, engine::Options::default(), process);
-        Worker {
-            counters: engine.stats().register_worker(),
-            engine: Arc::new(engine),
-            requests: Budget::plain(1 << 20),
-            replies: Budget::plain(1 << 20),
-            held: Budget::plain(1 << 20),
-            requests_per_event: 20,
-            idle_timeout_seconds: None,
-            users: None,
-            sasl: false,
-            binary_strict: false,
-            busy: AtomicUsize::new(0),
-        }
     }
 
     /// Runs it in virtual time, which goes on as soon as everybody waits.
@@ -554,7 +546,7 @@ mod tests {
     #[test]
     fn one_who_waits_for_the_last_byte_gets_it_however_little_the_socket_takes() {
         const SOCKET: usize = 1 << 10;
-        let worker = worker();
+        let worker = Worker::alone(None);
         let info = Connection::new("".into(), None, State::Read, 0);
         let value = "v".repeat(20_000);
         let talk = async {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::auth::Users;
 use super::budget::Budget;
+use super::complaint::Complaints;
 use super::session::Rules;
 use crate::engine::Engine;
 use crate::protocol::codec::Protocol;
@@ -51,6 +52,8 @@ pub struct Worker {
     pub binary_strict: bool,
     /// Connections in the middle of something.
     pub busy: AtomicUsize,
+    /// What clients' failures have been warned of, of all workers together.
+    pub complaints: Arc<Complaints>,
 }
 
 impl Worker {
@@ -123,4 +126,32 @@ async fn until_done(worker: &Worker, mut stopping: watch::Receiver<bool>) {
     };
     // Whoever has not finished by then is cut off with the idle ones, when the runtime is dropped.
     let _ = tokio::time::timeout(STOP_WITHIN, finished).await;
+}
+
+#[cfg(test)]
+impl Worker {
+    /// One with an engine of its own, for tests without a daemon.
+    pub fn alone(users: Option<Users>) -> Worker {
+        let process = crate::stats::memcached::Process {
+            started: crate::clock::Clock::System.now(),
+            connections_max: 1,
+            threads: 1,
+        };
+        let store = crate::store::Store::new(&crate::store::Options::default()).unwrap();
+        let engine = Engine::new(store, crate::engine::Options::default(), process);
+        Worker {
+            counters: engine.stats().register_worker(),
+            engine: Arc::new(engine),
+            requests: Budget::plain(1 << 20),
+            replies: Budget::plain(1 << 20),
+            held: Budget::plain(1 << 20),
+            requests_per_event: 20,
+            idle_timeout_seconds: None,
+            sasl: users.is_some(),
+            users: users.map(Arc::new),
+            binary_strict: false,
+            busy: AtomicUsize::new(0),
+            complaints: Arc::default(),
+        }
+    }
 }

@@ -55,7 +55,7 @@ fn nobody_speaks_before_the_right_password_in_either_protocol() {
     let mut text = daemon.client();
     text.send("get k\r\n");
     assert_eq!(text.line(), "CLIENT_ERROR unauthenticated");
-    text.send(text_set("alice wrong"));
+    text.send(text_set("alice mistaken"));
     assert_eq!(text.line(), "CLIENT_ERROR authentication failure");
     text.send(text_set("alice secret"));
     assert_eq!(text.line(), "STORED");
@@ -66,7 +66,7 @@ fn nobody_speaks_before_the_right_password_in_either_protocol() {
     let mut binary = daemon.client();
     let list = ask(&mut binary, Request::new(0x20));
     assert_eq!((list.status, list.text()), (0, "PLAIN"));
-    let wrong = ask(&mut binary, plain("alice", "wrong"));
+    let wrong = ask(&mut binary, plain("alice", "mistaken"));
     assert_eq!(
         (wrong.status, wrong.text()),
         (AUTH_FAILURE, "Auth failure.")
@@ -87,7 +87,7 @@ fn nobody_speaks_before_the_right_password_in_either_protocol() {
     assert_eq!(text.stat("auth_cmds"), 4);
     assert_eq!(text.stat("auth_errors"), 2);
     let log = daemon.log();
-    assert!(!log.contains("alice") && !log.contains("wrong"), "{log}");
+    assert!(!log.contains("alice") && !log.contains("mistaken"), "{log}");
 }
 
 #[test]
@@ -209,11 +209,14 @@ fn a_file_of_passwords_that_cannot_be_used_is_refused_at_start() {
     users.write("alice:secret\n", 0o644);
     assert!(refusal(&users).contains("chmod o= it"));
     users.write("alice secret\n", 0o600);
-    assert!(refusal(&users).contains("line 1 is no user:password"));
+    assert!(refusal(&users).contains("line 1 is no user:password of"));
     users.write("\n", 0o600);
     assert!(refusal(&users).contains("names no user"));
     fs::remove_file(users.path()).unwrap();
     assert!(refusal(&users).contains("cannot be read"));
+    let fifo = Command::new("mkfifo").arg(users.path()).status().unwrap();
+    assert!(fifo.success());
+    assert!(refusal(&users).contains("is no regular file"));
 }
 
 #[test]
@@ -236,4 +239,35 @@ fn wrong_passwords_hold_nobody_else_up() {
     for mut guesser in guessing {
         assert_eq!(guesser.line(), "CLIENT_ERROR authentication failure");
     }
+    // A mistyped password leaves a service without its cache, and a guesser must not fill the log.
+    let log = daemon.log();
+    assert_eq!(
+        log.matches("a wrong user or password from tcp:").count(),
+        1,
+        "{log}"
+    );
+}
+
+#[test]
+fn a_configuration_is_checked_with_the_files_that_it_names() {
+    let users = Users::new("alice:secret\n");
+    let check = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokencached-tool"));
+        let output = command
+            .arg("check-config")
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said =
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said)
+    };
+    assert_eq!(check(&["-Y", &users.path()]).0, Some(0));
+    users.write("alice:secret\n", 0o644);
+    let (status, said) = check(&["-Y", &users.path()]);
+    assert!(status == Some(78) && said.contains("chmod o="), "{said}");
+    let (status, said) = check(&["-Z", "-o", "ssl_chain_cert=/nowhere/c,ssl_key=/nowhere/k"]);
+    let expected =
+        "extended = \"ssl_chain_cert=/nowhere/c\" (command line -o): /nowhere/c: cannot be read";
+    assert!(status == Some(78) && said.contains(expected), "{said}");
 }

@@ -1,12 +1,17 @@
 //! SIGTERM: nothing new is accepted, what was begun is finished, and nothing is left behind.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::thread;
 
 use rustix::process::Signal;
 
-use crate::daemon::{Client, Daemon, Folder, KIB, pattern, set_request, wait_until};
+use crate::daemon::{
+    Client, Daemon, Folder, KIB, PROGRAM, is_root, pattern, pid, set_request, wait_until,
+};
 
 fn refuses_connections(daemon: &Daemon) -> bool {
     let refused = TcpStream::connect(daemon.address());
@@ -28,7 +33,7 @@ fn requests_that_were_begun_are_finished() {
     let folder = Folder::new();
     let (socket, pid_file) = (folder.text("socket"), folder.text("pid"));
     let mut daemon = Daemon::start(&format!("-t 2 -s {socket} -P {pid_file}"));
-    let pid = std::fs::read_to_string(&pid_file).unwrap();
+    let pid = fs::read_to_string(&pid_file).unwrap();
     assert_eq!(pid, format!("{}\n", daemon.pid()));
     let value = pattern(1, 900 * KIB);
     daemon.client().must_set("k", &value);
@@ -148,8 +153,31 @@ fn a_server_that_ends_leaves_its_successors_socket_and_pid_file_alone() {
     assert_eq!(client.line(), "STORED");
     assert_eq!(old.wait().code(), Some(0));
     assert_eq!(Client::unix(folder.path("socket")).get("half"), None);
-    let pid = std::fs::read_to_string(folder.path("pid")).unwrap();
+    let pid = fs::read_to_string(folder.path("pid")).unwrap();
     assert_eq!(pid.trim(), new.pid().to_string());
     new.stop();
     assert_eq!(folder.names(), [""; 0]);
+}
+
+#[test]
+fn signals_are_heard_as_soon_as_the_pid_file_is_there() {
+    for _ in 0..10 {
+        let folder = Folder::new();
+        let path = folder.path("pid");
+        let mut command = Command::new(PROGRAM);
+        command.args(["-l", "127.0.0.1:0", "--http", "off", "-P"]);
+        command.arg(&path).stderr(Stdio::null());
+        if is_root() {
+            command.args(["-u", "root"]);
+        }
+        let mut child = command.spawn().unwrap();
+        while fs::read_to_string(&path).unwrap_or_default().is_empty() {
+            thread::yield_now();
+        }
+        for signal in [Signal::HUP, Signal::TERM] {
+            rustix::process::kill_process(pid(child.id()), signal).unwrap();
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(folder.names(), [""; 0], "the pid file is removed");
+    }
 }

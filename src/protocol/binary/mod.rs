@@ -42,8 +42,8 @@ const BODY_BYTES_MAX: u32 = 1 << 30;
 /// Longest name of a SASL mechanism, as in memcached.
 const MECHANISM_BYTES_MAX: usize = 32;
 
-/// Longest message of SASL, as memcached has it for the text protocol's.
-const MESSAGE_BYTES_MAX: usize = 16 << 10;
+/// Longest message of SASL: far more than a user and a password, and little for one to keep who has none.
+const MESSAGE_BYTES_MAX: usize = 2 << 10;
 
 /// What no expiry of a counter means: it is not to be made (`doc/protocol-binary.xml`, "Increment").
 const DO_NOT_MAKE: u32 = u32::MAX;

@@ -7,12 +7,13 @@
 //! - a refused `SET` of keystonemiddleware's changes nothing, though it is told otherwise.
 
 use super::{
-    Bad, COMMAND_WORK, Command, Envelope, Error, Failure, Form, NOTHING_STORED, Next, Recovery,
-    Reply, Request, Session, Step, Turn, failure_of,
+    Bad, COMMAND_WORK, Command, Envelope, Error, Failure, Form, NOTHING_STORED, Next, Pause,
+    Recovery, Reply, Request, Session, Step, Turn, failure_of,
 };
+use crate::engine::Found;
 use crate::protocol::auth::{self, Attempt, Credentials};
 use crate::protocol::command::Sasl;
-use crate::server::auth::delay;
+use crate::server::auth::Verdict;
 
 /// The opcodes that a client may use to say who it is.
 const SASL_OPCODES: [u8; 3] = [0x20, 0x21, 0x22];
@@ -25,10 +26,8 @@ impl<'e> Session<'e> {
             Attempt::Close => return Next::Stop(Step::Close),
             Attempt::Refused(error, bytes) => (Reply::Error(error), bytes),
             Attempt::Given(credentials, bytes) => {
-                if !self.admit(&credentials, turn) {
-                    return self.refuse_password(Envelope::default(), bytes, turn);
-                }
-                (Reply::Stored(NOTHING_STORED), bytes)
+                let welcome = (Reply::Stored(NOTHING_STORED), Envelope::default());
+                return self.judge(Some(credentials), welcome, bytes, turn);
             }
         };
         turn.spend(COMMAND_WORK);
@@ -66,12 +65,12 @@ impl<'e> Session<'e> {
         consumed: usize,
         turn: &mut Turn<'_, 'e>,
     ) -> Next {
+        if sasl == Sasl::ListMechanisms {
+            self.answer(&envelope, Reply::Mechanisms(auth::PLAIN), turn);
+            return Next::Consumed(consumed);
+        }
         let begun = std::mem::take(&mut self.sasl_begun);
         let message = match sasl {
-            Sasl::ListMechanisms => {
-                self.answer(&envelope, Reply::Mechanisms(auth::PLAIN), turn);
-                return Next::Consumed(consumed);
-            }
             Sasl::Start { mechanism, message }
                 if mechanism.eq_ignore_ascii_case(auth::PLAIN.as_bytes()) =>
             {
@@ -83,52 +82,77 @@ impl<'e> Session<'e> {
                 Some(message)
             }
             Sasl::Step { message } if begun => Some(message),
-            Sasl::Start { .. } | Sasl::Step { .. } => None,
+            Sasl::ListMechanisms | Sasl::Start { .. } | Sasl::Step { .. } => None,
         };
         let credentials = message.and_then(|message| auth::plain(message.0));
-        let admitted = credentials.is_some_and(|credentials| self.admit(&credentials, turn));
-        if !admitted {
-            return self.refuse_password(envelope, consumed, turn);
-        }
-        self.answer(&envelope, Reply::Authenticated, turn);
-        Next::Consumed(consumed)
+        self.judge(
+            credentials,
+            (Reply::Authenticated, envelope),
+            consumed,
+            turn,
+        )
     }
 
-    fn admit(&mut self, credentials: &Credentials<'_>, turn: &Turn<'_, 'e>) -> bool {
-        let admitted = self
-            .rules
-            .users
-            .is_some_and(|users| users.admit(credentials));
-        if admitted {
-            turn.counters.auth_cmds.add(1);
-            self.admitted = true;
-        }
-        admitted
-    }
-
-    /// Answers a wrong password, or what is none, later than a right one.
-    fn refuse_password(
+    /// Answers a user and a password, or what is none: a wrong one later than a right one.
+    fn judge(
         &mut self,
-        envelope: Envelope<'_>,
+        credentials: Option<Credentials<'_>>,
+        (welcome, envelope): (Reply<'_, Found<'e>>, Envelope<'_>),
         consumed: usize,
         turn: &mut Turn<'_, 'e>,
     ) -> Next {
+        let judged = self
+            .rules
+            .users
+            .map(|users| users.judge(credentials.as_ref(), self.refusals, turn.now.seconds));
+        // Without users, nobody comes here.
+        let Some(Verdict { admitted, pause }) = judged else {
+            return Next::Stop(Step::Close);
+        };
         turn.counters.auth_cmds.add(1);
-        turn.counters.auth_errors.add(1);
-        self.admitted = false;
-        self.refusals = self.refusals.saturating_add(1);
-        self.answer(&envelope, Reply::Error(Error::AuthenticationFailure), turn);
-        Next::Pause(consumed, delay(self.refusals))
+        self.admitted = admitted;
+        let reply = if admitted {
+            welcome
+        } else {
+            turn.counters.auth_errors.add(1);
+            self.refusals = self.refusals.saturating_add(1);
+            Reply::Error(Error::AuthenticationFailure)
+        };
+        self.answer(&envelope, reply, turn);
+        if pause.is_zero() {
+            return Next::Consumed(consumed);
+        }
+        Next::Pause(
+            consumed,
+            Pause {
+                pause,
+                wrong: !admitted,
+            },
+        )
     }
+}
+
+/// Bad input of a client that may speak: a step of SASL is unknown where that is off, however bad.
+pub(super) fn admitted(bad: Bad, sasl: bool) -> Bad {
+    match bad.recovery {
+        Recovery::Skip(_) if !sasl && is_sasl(&bad) => Bad {
+            reply: Some(Error::UnknownCommand),
+            ..bad
+        },
+        _ => bad,
+    }
+}
+
+fn is_sasl(bad: &Bad) -> bool {
+    matches!(bad.form, Form::Binary(frame) if SASL_OPCODES.contains(&frame.opcode))
 }
 
 /// Bad input of a binary client that has not said who it is: it is told that first, as in memcached, but
 /// for what cannot be a request, and for a step of SASL.
 pub(super) fn unadmitted(bad: Bad) -> Bad {
-    let is_sasl = matches!(bad.form, Form::Binary(frame) if SASL_OPCODES.contains(&frame.opcode));
     let is_request =
         matches!(bad.recovery, Recovery::Skip(_)) || bad.reply == Some(Error::BadFormat);
-    if is_sasl || !is_request {
+    if is_sasl(&bad) || !is_request {
         return bad;
     }
     Bad {

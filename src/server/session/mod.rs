@@ -26,7 +26,7 @@ use crate::server::auth::Users;
 use crate::server::output::Output;
 use crate::stats::Counters;
 use crate::store;
-use gate::{after_refusal, unadmitted};
+use gate::{admitted, after_refusal, unadmitted};
 
 /// What the connection has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +42,18 @@ pub enum Step {
     /// Let others have their turn, then call again with the same input.
     Yield,
     /// Wait this long, send everything, then call again with the same input.
-    Pause(Duration),
+    Pause(Pause),
     /// Send everything and close.
     Close,
+}
+
+/// Why and how long an answer waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// How long.
+    pub pause: Duration,
+    /// The client showed a wrong user or password.
+    pub wrong: bool,
 }
 
 /// How a listener's conversations are held.
@@ -282,7 +291,10 @@ impl<'e> Session<'e> {
 
     fn recover(&mut self, bad: Bad, turn: &mut Turn<'_, 'e>) -> Next {
         turn.spend(COMMAND_WORK);
-        let bad = if self.admitted { bad } else { unadmitted(bad) };
+        let bad = match self.admitted {
+            true => admitted(bad, self.rules.sasl),
+            false => unadmitted(bad),
+        };
         if let Some(error) = bad.reply {
             codec::encode_error(&bad.form, error, turn.output);
         }
@@ -395,7 +407,7 @@ fn failure_of(form: &Form<'_>) -> Failure {
 enum Next {
     Consumed(usize),
     /// This much is done with; the answer waits.
-    Pause(usize, Duration),
+    Pause(usize, Pause),
     Stop(Step),
 }
 

@@ -177,7 +177,7 @@ fn files_that_cannot_be_used_end_the_start_in_one_line() {
         ),
         (
             format!("-o ssl_chain_cert=/nowhere,ssl_key={key}"),
-            "ssl_chain_cert /nowhere: cannot be read: No such file",
+            "extended = \"ssl_chain_cert=/nowhere\" (command line -o): /nowhere: cannot be read: No such",
         ),
         (
             format!("-o ssl_chain_cert={},ssl_key={key}", file("empty")),
