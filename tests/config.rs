@@ -726,3 +726,52 @@ fn a_failure_to_act_is_told_in_the_same_form() {
          take a port from 1024 on"
     );
 }
+
+/// The lines of a unit that start its program, as words after it.
+fn started_by(unit: &str) -> Vec<&str> {
+    let starts = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("ExecStart="));
+    starts
+        .filter_map(|line| line.strip_prefix("/usr/bin/tokencached "))
+        .collect()
+}
+
+#[test]
+fn the_units_start_with_what_they_ship() {
+    let own = include_str!("../systemd/tokencached.service");
+    let taken = include_str!("../systemd/memcached.service.d/50-tokencached.conf");
+    assert_eq!(
+        started_by(own),
+        ["--config /etc/tokencached/tokencached.toml"]
+    );
+    assert_eq!(started_by(taken), ["--memcached-conf /etc/memcached.conf"]);
+    let shipped = include_str!("../systemd/tokencached.toml");
+    let config = run(false, "--config toml", "", shipped);
+    assert_eq!(
+        config.table(),
+        run(false, "", "", "").table(),
+        "all is commented out"
+    );
+    let config = run(true, "--memcached-conf conf", CHARM, "");
+    assert_eq!(listens(&config), ["[::1]:11211"]);
+}
+
+#[test]
+fn the_shipped_file_shows_defaults() {
+    let shipped = include_str!("../systemd/tokencached.toml");
+    let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
+    let keys = shipped.lines().filter(is_key).map(|line| &line[1..]);
+    let toml: Vec<&str> = keys.collect();
+    assert!(toml.len() > 5, "{toml:?}");
+    let values = |config: &Config| {
+        let shown = config.settings.iter();
+        // The one whose default is none, and what follows from it.
+        let shown = shown.filter(|shown| !shown.key.starts_with("unix_"));
+        shown
+            .map(|shown| (shown.key, shown.value.clone()))
+            .collect::<Vec<_>>()
+    };
+    let config = run(false, "--config toml", "", &toml.join("\n"));
+    assert_eq!(values(&config), values(&run(false, "", "", "")));
+}

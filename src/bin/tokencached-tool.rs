@@ -9,12 +9,13 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use tokencached::config::simulation_flags::{Format, Generate, Replay, Simulate};
 use tokencached::config::tool_flags::{Command, Load, Stats, ToolFlags};
-use tokencached::config::{self, Action, Config, Machine};
+use tokencached::config::{self, Action, Config, Machine, documents};
 use tokencached::server::check_files;
 use tokencached::tool::generate::generate;
 use tokencached::tool::generate::scenario::{List, Scenario};
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Generate(flags) => ended(write_trace(&flags)),
         Command::Simulate(flags) => ended(print_simulation(&flags)),
         Command::Replay(flags) => ended(print_replay(&flags)),
+        Command::Documents { folder } => ended(write_documents(&folder)),
     }
 }
 
@@ -168,6 +170,16 @@ fn print_replay(flags: &Replay) -> Result<bool, tool::Error> {
     let options = flags.options()?;
     let trace = trace::file::read(&flags.trace)?;
     say(replay::run(&trace, &options)?);
+    Ok(true)
+}
+
+fn write_documents(folder: &Path) -> Result<bool, tool::Error> {
+    std::fs::create_dir_all(folder)
+        .map_err(|why| tool::Error::File(folder.to_owned(), why.to_string()))?;
+    for document in documents::all() {
+        let path = folder.join(document.name);
+        files::replace(&path, |file| file.write_all(&document.content))?;
+    }
     Ok(true)
 }
 

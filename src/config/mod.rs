@@ -13,7 +13,8 @@
 //! They are laid over each other and resolved once (`resolve.rs` and
 //! `sockets.rs`, with `listen.rs`, `units.rs`, and what `machine.rs` knows); `show.rs` writes the
 //! result down for people and for `stats settings`. `tool_flags.rs` is the
-//! command line of `tokencached-tool`, which shares nothing with the rest.
+//! command line of `tokencached-tool`, which shares nothing with the rest;
+//! `documents.rs` makes man pages and completions of both.
 //!
 //! Invariants:
 //! - *one line*: an error is one line that names the setting, its value, its
@@ -22,6 +23,7 @@
 //!   [`Config::notes`] or [`Config::warnings`], once.
 
 mod args;
+pub mod documents;
 mod extended;
 mod file;
 mod flags;

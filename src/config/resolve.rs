@@ -283,6 +283,7 @@ impl<'m> Resolver<'m> {
         // `settings.rs` bounds each of these numbers within its type.
         Ok(crate::server::Options {
             listen: sockets.listen,
+            listen_asked: !settings.listen.is_empty() || settings.port.is_some(),
             unix: sockets.unix,
             auth_file: auth.file,
             sasl: auth.sasl,

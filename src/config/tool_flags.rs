@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -56,6 +57,12 @@ pub enum Command {
     ///
     /// Sets what misses, as keystonemiddleware would. For holding a simulation against a real cache.
     Replay(Replay),
+    /// Write man pages and shell completions into a folder, for those who make packages
+    #[command(hide = true)]
+    Documents {
+        /// The folder, which is made
+        folder: PathBuf,
+    },
 }
 
 /// The server that a subcommand talks to.

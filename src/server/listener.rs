@@ -21,6 +21,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::runtime::Handle;
 
 use super::tls::{self, Tls, Verify};
 use super::worker::{Worker, WorkerThread};
@@ -71,6 +72,28 @@ impl Listener {
             is_unix: false,
             protocol: listen.protocol,
             security: listen.security,
+            path: None,
+        })
+    }
+
+    /// Takes a socket that somebody else made listen, and who removes its file too.
+    ///
+    /// # Errors
+    /// Those of the socket calls.
+    pub fn adopt(socket: Socket, protocol: Protocol, security: Security) -> io::Result<Listener> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let path = address.as_pathname().unwrap_or(Path::new(""));
+        let name = match address.as_socket() {
+            Some(tcp) => format!("tcp:{tcp}"),
+            None => format!("unix:{}", path.display()),
+        };
+        Ok(Listener {
+            socket: socket.into(),
+            name: name.into(),
+            is_unix: address.is_unix(),
+            protocol,
+            security,
             path: None,
         })
     }
@@ -186,6 +209,12 @@ impl Acceptor {
             connections_max: connections_max as u64,
             tls,
         }
+    }
+
+    /// Where the workers' tasks are spawned.
+    pub fn runtimes(&self) -> Vec<Handle> {
+        let runtimes = self.workers.iter().map(|worker| &worker.runtime);
+        runtimes.cloned().collect()
     }
 
     /// Waits for the workers to end.

@@ -2,6 +2,7 @@
 //!
 //! [`run`] is the life of the process: limits, sockets, another user, the store, the workers; then
 //! waiting for a signal; then finishing what was begun.
+//! `manager` tells the service manager about each step; `activation` takes sockets that it has bound.
 //!
 //! ```text
 //! listener ── accepts ──> worker (one thread, one runtime)
@@ -13,6 +14,7 @@
 //! - nothing is served before everything that may fail has succeeded;
 //! - every error of the start names the setting, and what would do.
 
+mod activation;
 mod admin;
 pub mod auth;
 pub mod budget;
@@ -20,6 +22,7 @@ mod complaint;
 mod connection;
 mod listener;
 pub mod log;
+mod manager;
 pub mod output;
 mod pid_file;
 mod port_file;
@@ -99,6 +102,8 @@ pub struct HttpOptions {
 pub struct Options {
     /// TCP addresses.
     pub listen: Vec<Listen>,
+    /// Whether they were asked for, and are not the default ones.
+    pub listen_asked: bool,
     /// A unix socket, never encrypted.
     pub unix: Option<UnixSocket>,
     /// The file of users and passwords; without one, everybody may speak.
@@ -227,11 +232,20 @@ async fn serve(
             Ok(())
         });
     }
+    if let Some(limit) = manager::watchdog() {
+        let workers = acceptor.runtimes();
+        tasks.spawn(async move {
+            manager::keep_alive(workers, limit).await;
+            Ok(())
+        });
+    }
+    manager::ready();
     let ended = tokio::select! {
         () = stop_signals.wait(|| renew(&engine, users.as_deref())) => Ok(()),
         () = engine.shutdown_asked() => Ok(()),
         Some(Ok(ended)) = tasks.join_next() => ended,
     };
+    manager::stopping();
     tracing::info!("stopping: requests that were begun are finished");
     tasks.shutdown().await;
     stop.send_replace(true);
@@ -244,6 +258,7 @@ async fn serve(
 
 /// Carries SIGHUP out: certificates, users and passwords are read again.
 fn renew(engine: &Engine, users: Option<&Users>) {
+    manager::reloading();
     // What comes of it is logged.
     drop(engine.refresh_certs(Clock::System.now()));
     match users.map(Users::reload) {
@@ -251,6 +266,7 @@ fn renew(engine: &Engine, users: Option<&Users>) {
         Some(Ok(())) => tracing::info!("users and passwords are read again"),
         Some(Err(error)) => tracing::error!("{error}; those read before stay in force"),
     }
+    manager::ready();
 }
 
 fn start_workers(

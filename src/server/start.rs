@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! - TCP is bound and the pid file opened before root is dropped, the unix socket bound after, so that
-//!   it belongs to the user that serves it;
+//!   it belongs to the user that serves it; what a service manager has bound is taken before that;
 //! - a start that fails leaves nothing behind: what was bound and opened is undone when dropped.
 
 use std::fmt;
@@ -18,7 +18,7 @@ use super::auth::Users;
 use super::listener::Listener;
 use super::pid_file::PidFile;
 use super::tls::{self, Tls};
-use super::{HttpOptions, Options, port_file, process};
+use super::{HttpOptions, Options, activation, port_file, process};
 
 /// Why the server could not start: the setting, what went wrong with it, and what would do.
 #[derive(Debug)]
@@ -129,6 +129,9 @@ pub struct Sockets {
 /// # Errors
 /// The first thing that could not be had; what was had before it is given back.
 pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
+    // First, while no descriptor is this process's own.
+    let mut listeners = activation::listeners(options)?;
+    let is_activated = !listeners.is_empty();
     process::forbid_core_dumps().map_err(StartError::system)?;
     let files = process::raise_open_files(options.connections_max);
     if files < options.connections_max as u64 {
@@ -140,7 +143,9 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
     if options.lock_memory {
         process::lift_lock_limit();
     }
-    let mut listeners = bind_tcp(options)?;
+    if !is_activated {
+        listeners = bind_tcp(options)?;
+    }
     if let Some(path) = options
         .port_file
         .as_deref()
@@ -154,9 +159,7 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
     let tls = options.tls.clone().map(Tls::new).transpose();
     let tls = tls.map_err(|fault| StartError::tls(&fault))?;
     // As root still, since the directory is often only root's to write.
-    let pid_file = options.pid_file.as_deref().map(PidFile::open);
-    let pid_file = pid_file.transpose();
-    let pid_file = pid_file.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
+    let mut pid_file = options.pid_file.as_deref().map(PidFile::open);
     if let Some(user) = &options.user {
         process::become_user(user).map_err(|error| {
             StartError::new(
@@ -166,10 +169,16 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
             )
         })?;
     }
-    if let Some(unix) = &options.unix {
+    if let Some(unix) = options.unix.as_ref().filter(|_| !is_activated) {
         let bound = Listener::bind_unix(unix, options.backlog);
         listeners.push(bound.map_err(|error| StartError::unix(&unix.path, error))?);
     }
+    if let (Some(path), Some(Err(_))) = (&options.pid_file, &pid_file) {
+        // A directory of the user's own, in which root may do nothing where it lacks CAP_DAC_OVERRIDE.
+        pid_file = Some(PidFile::open(path));
+    }
+    let pid_file = pid_file.transpose();
+    let pid_file = pid_file.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
     let http = bind_http(options.http)?;
     Ok(Sockets {
         listeners,

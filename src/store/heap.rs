@@ -14,7 +14,7 @@
 //!
 //! # Soundness
 //!
-//! All `unsafe` code of the crate is in this file. Headers are read and written only as atomic words
+//! All `unsafe` code of the store is in this file. Headers are read and written only as atomic words
 //! ([`Heap::word`], [`Heap::long`]), so no interleaving of threads, nor another process, makes a data
 //! race of them. Item bytes are read through [`Heap::bytes`] and written through [`Heap::write`] and
 //! [`Heap::copy`]; these are visible to the store alone, which keeps three rules:

@@ -10,6 +10,7 @@ mod commands;
 mod connections;
 mod http;
 mod logs;
+mod manager;
 mod privileges;
 mod sockets;
 mod start;
