@@ -270,6 +270,8 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         let now = Clock::System.now();
         self.info.last_command.store(now.seconds, Relaxed);
         self.info.set_state(State::ParseCmd);
+        let read_only = self.info.read_only.load(Relaxed);
+        self.session.set_read_only(read_only);
         let mut output = match self.carried.take() {
             Some(carried) => *carried,
             None => Output::with_buffer(std::mem::take(&mut buffers.output)),

@@ -4,7 +4,7 @@
 //! waiting for a signal; then finishing what was begun.
 //!
 //! ```text
-//! listener ── accepts ──> worker (one thread, one runtime)
+//! listener ── accepts, asks access (who is it? peer) ──> worker (one thread, one runtime)
 //!                           └─ connection: recv ─> session ─> send
 //!                                                    └─ protocol::decode ─> engine ─> protocol::encode
 //! ```
@@ -13,6 +13,7 @@
 //! - nothing is served before everything that may fail has succeeded;
 //! - every error of the start names the setting, and what would do.
 
+pub mod access;
 mod admin;
 pub mod auth;
 pub mod budget;
@@ -20,9 +21,11 @@ mod connection;
 mod listener;
 pub mod log;
 pub mod output;
+mod peer;
 mod pid_file;
 mod port_file;
 mod process;
+pub mod reload;
 pub mod session;
 mod start;
 pub mod tls;
@@ -33,6 +36,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -44,9 +48,11 @@ use crate::engine::{self, Certificates, Engine, Housekeeper};
 use crate::protocol::codec::Protocol;
 use crate::stats::memcached::Process;
 use crate::store::{self, Store};
+use access::Access;
 use auth::Users;
 use budget::Budget;
 use listener::Acceptor;
+use reload::{Fresh, Reload, Reloader};
 pub use start::StartError;
 use start::{Sockets, lock_memory, prepare};
 use worker::{Worker, WorkerThread};
@@ -100,6 +106,8 @@ pub struct Options {
     pub listen: Vec<Listen>,
     /// A unix socket, never encrypted.
     pub unix: Option<UnixSocket>,
+    /// Who may connect, and write; without rules, everybody who can connect.
+    pub access: Option<access::Rules>,
     /// The file of users and passwords; without one, everybody may speak.
     pub auth_file: Option<PathBuf>,
     /// The binary protocol may be spoken by those users, after SASL.
@@ -134,7 +142,8 @@ pub struct Options {
     pub daemonize: bool,
 }
 
-/// Serves until a signal, or a client where `-A` allows it, ends it.
+/// Serves until a signal, or a client where `-A` allows it, ends it. `reload` reads the configuration
+/// again, when SIGHUP asks for that.
 ///
 /// # Errors
 /// What could not be had at the start; nothing is left half started.
@@ -142,11 +151,25 @@ pub fn run(
     options: Options,
     mut engine_options: engine::Options,
     store_options: &store::Options,
+    reload: Arc<Reload>,
 ) -> Result<(), StartError> {
+    let begun_with = Fresh {
+        memory_limit_bytes: store_options.memory_limit_bytes,
+        verbosity: engine_options.verbosity.load(Relaxed),
+        access: options.access.clone(),
+        remarks: Vec::new(),
+    };
     let mut sockets = prepare(&options)?;
     let tls = sockets.tls.clone();
     engine_options.certificates = tls.map(|tls| tls as Arc<dyn Certificates>);
     let engine = Arc::new(make_engine(&options, engine_options, store_options)?);
+    let access = Access::new(options.access.clone()).map_err(StartError::access)?;
+    let reloader = Reloader {
+        source: (reload, begun_with),
+        engine: Arc::clone(&engine),
+        users: sockets.users.clone(),
+        access: Arc::new(access),
+    };
     lock_memory(&options)?;
     // All that is likely to fail has been tried, so that it is said while somebody listens.
     if options.daemonize {
@@ -162,7 +185,10 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(StartError::system)?;
-    runtime.block_on(serve(&options, sockets, engine))
+    let served = runtime.block_on(serve(&options, sockets, engine, reloader));
+    // A configuration that is being read again is not waited for.
+    runtime.shutdown_background();
+    served
 }
 
 fn make_engine(
@@ -182,7 +208,12 @@ fn make_engine(
     Ok(Engine::new(store, engine_options, process))
 }
 
-async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Result<(), StartError> {
+async fn serve(
+    options: &Options,
+    sockets: Sockets,
+    engine: Arc<Engine>,
+    reloader: Reloader,
+) -> Result<(), StartError> {
     let Sockets {
         listeners,
         http,
@@ -192,6 +223,7 @@ async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Resu
         pid_file: _pid_file,
     } = sockets;
     let mut stop_signals = StopSignals::new().map_err(StartError::system)?;
+    let hangup = signal(SignalKind::hangup()).map_err(StartError::system)?;
     let http = http.map(TcpListener::from_std).transpose();
     let http = http.map_err(StartError::system)?;
     let (stop, stopping) = watch::channel(false);
@@ -202,6 +234,7 @@ async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Resu
         workers,
         options.connections_max,
         tls,
+        Arc::clone(&reloader.access),
     ));
     let mut tasks = JoinSet::new();
     for listener in listeners {
@@ -216,7 +249,8 @@ async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Resu
         });
     }
     let ended = tokio::select! {
-        () = stop_signals.wait(|| renew(&engine, users.as_deref())) => Ok(()),
+        () = stop_signals.wait() => Ok(()),
+        () = reload_at(hangup, reloader) => Ok(()),
         () = engine.shutdown_asked() => Ok(()),
         Some(Ok(ended)) = tasks.join_next() => ended,
     };
@@ -230,14 +264,14 @@ async fn serve(options: &Options, sockets: Sockets, engine: Arc<Engine>) -> Resu
     ended
 }
 
-/// Carries SIGHUP out: certificates, users and passwords are read again.
-fn renew(engine: &Engine, users: Option<&Users>) {
-    // What comes of it is logged.
-    drop(engine.refresh_certs(Clock::System.now()));
-    match users.map(Users::reload) {
-        None => {}
-        Some(Ok(())) => tracing::info!("users and passwords are read again"),
-        Some(Err(error)) => tracing::error!("{error}; those read before stay in force"),
+/// Reads again what can change while running, at each SIGHUP. Does not return.
+async fn reload_at(mut hangup: Signal, mut reloader: Reloader) {
+    loop {
+        if hangup.recv().await.is_none() {
+            // Not while there is a runtime.
+            return std::future::pending().await;
+        }
+        reloader.reload().await;
     }
 }
 
@@ -277,8 +311,6 @@ struct StopSignals {
     interrupt: Signal,
     /// memcached's signal for a graceful end.
     user: Signal,
-    /// "Read again what can change while running": users and passwords, and certificates.
-    hangup: Signal,
 }
 
 impl StopSignals {
@@ -287,19 +319,15 @@ impl StopSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             user: signal(SignalKind::user_defined1())?,
-            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Returns when the server is to end; calls `hangup` at each SIGHUP meanwhile.
-    async fn wait(&mut self, hangup: impl Fn()) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.user.recv() => return,
-                _ = self.hangup.recv() => hangup(),
-            }
+    /// Returns when the server is to end.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.user.recv() => {}
         }
     }
 }

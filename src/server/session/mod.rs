@@ -10,6 +10,7 @@
 //!   wait, so a peer that does not read stops being served.
 
 mod gate;
+mod reader;
 
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct Session<'e> {
     codec: Codec,
     /// The client has said who it is, or need not.
     admitted: bool,
+    /// The client may only read.
+    read_only: bool,
     /// SASL has begun, and waits for the client's next message.
     sasl_begun: bool,
     /// Wrong passwords so far.
@@ -127,11 +130,17 @@ impl<'e> Session<'e> {
             rules,
             codec: Codec::new(rules.protocol),
             admitted: rules.users.is_none(),
+            read_only: false,
             sasl_begun: false,
             refusals: 0,
             skip: 0,
             incoming: None,
         }
+    }
+
+    /// Says whether the client may only read, from its next command on.
+    pub fn set_read_only(&mut self, read_only: bool) {
+        self.read_only = read_only;
     }
 
     /// Whether it is between two requests, with nothing begun.
@@ -184,6 +193,9 @@ impl<'e> Session<'e> {
     pub fn refuse_for_memory(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> (usize, Step) {
         let room = KeyRoom::default();
         match self.codec.decode(input, &room, self.rules.binary_strict) {
+            Decoded::NeedBody(upload) if self.admitted && self.read_only => {
+                (self.refuse_upload(&upload, turn), Step::Send)
+            }
             Decoded::NeedBody(upload) if self.admitted => {
                 let error = self
                     .engine
@@ -228,9 +240,20 @@ impl<'e> Session<'e> {
         {
             return next;
         }
-        let reply = self
-            .engine
-            .execute(&request.command, turn.counters, turn.now);
+        if self.read_only {
+            return self.read(request, turn);
+        }
+        self.carry_out(&request.command, request, turn)
+    }
+
+    #[inline]
+    fn carry_out(
+        &mut self,
+        command: &Command<'_>,
+        request: &Request<'_>,
+        turn: &mut Turn<'_, 'e>,
+    ) -> Next {
+        let reply = self.engine.execute(command, turn.counters, turn.now);
         let closes = matches!(reply, Reply::Close);
         self.answer(&request.envelope, reply, turn);
         if closes {
@@ -243,6 +266,9 @@ impl<'e> Session<'e> {
         if !self.admitted {
             let bytes = self.refuse(upload, Error::AuthenticationFailure, turn);
             return after_refusal(&upload.envelope.form, bytes);
+        }
+        if self.read_only {
+            return Next::Consumed(self.refuse_upload(upload, turn));
         }
         let value_bytes = upload.value_bytes as usize;
         match self
@@ -265,6 +291,9 @@ impl<'e> Session<'e> {
     /// which never looks at the end of what it skips.
     fn reject(&mut self, upload: &Upload<'_>, turn: &mut Turn<'_, 'e>) -> Next {
         turn.spend(COMMAND_WORK);
+        if self.read_only {
+            return Next::Consumed(self.refuse_upload(upload, turn));
+        }
         let value_bytes = upload.value_bytes as usize;
         let too_large =
             self.engine
@@ -315,7 +344,10 @@ impl<'e> Session<'e> {
             self.incoming = Some(incoming);
             return taken;
         };
-        if matches!(end, b"\r\n" | b"") {
+        if self.read_only {
+            // Since it began.
+            self.refuse_incoming(&incoming.envelope, turn);
+        } else if matches!(end, b"\r\n" | b"") {
             self.finish(*incoming, turn);
         } else {
             self.answer(&incoming.envelope, Reply::Error(Error::BadDataChunk), turn);
