@@ -866,3 +866,27 @@ fn read_again_a_configuration_says_what_takes_a_restart() {
     let unusable = renewed("threads = 0\n").unwrap_err().to_string();
     assert!(unusable.starts_with("threads = \"0\""), "{unusable}");
 }
+
+#[test]
+fn the_shipped_access_rules_let_services_in_and_nobody_else() {
+    use tokencached::server::access::{Person, Verdict};
+    let toml = include_str!("../systemd/access.toml");
+    let config = run(true, "-u root --config toml", "", toml);
+    let rules = config.server.access.expect("there are rules");
+    for (uid, expected) in [
+        (0, Verdict::Full),
+        (112, Verdict::Full),
+        (999, Verdict::Full),
+        (1000, Verdict::Unlisted),
+        (64060, Verdict::Full),
+        (65534, Verdict::Unlisted),
+    ] {
+        // The server is a user of its own here, beyond the system's.
+        let person = Person {
+            uid,
+            gids: &[uid],
+            server_uid: 64060,
+        };
+        assert_eq!(rules.verdict(&person), expected, "{uid}");
+    }
+}

@@ -314,7 +314,7 @@ impl<'m> Resolver<'m> {
         let remote = listen.iter().find(|listen| !listen.addr.ip().is_loopback());
         if let (Some(_), Some(remote)) = (&rules, remote) {
             self.warnings.push(format!(
-                "access ({origin}): who comes from beyond loopback cannot be named, so {} refuses everybody but this machine's own users; leave the address or [access] out",
+                "access ({origin}): who comes from beyond loopback cannot be named and is refused, so {} serves nobody there; leave the address or [access] out",
                 remote.addr
             ));
         }

@@ -76,6 +76,7 @@ impl Reloader {
     }
 
     fn apply(&mut self, fresh: Fresh) {
+        tracing::info!("the configuration is read again");
         for remark in &fresh.remarks {
             tracing::warn!("{remark}");
         }

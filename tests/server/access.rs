@@ -125,6 +125,46 @@ fn whom_no_rule_names_is_closed_without_an_answer_on_each_kind_of_address() {
 }
 
 #[test]
+fn an_ipv4_address_written_as_an_ipv6_one_hides_nobody() {
+    if without_root() {
+        return;
+    }
+    let rules = Rules::new("[access]\nconnect = [\"daemon\"]\n");
+    let daemon = rules.daemon();
+    let SocketAddr::V4(v4) = daemon.address() else {
+        panic!("the first address is an IPv4 one");
+    };
+    let mapped = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
+    assert_eq!(answered(&mut client_of(NOBODY, mapped)), b"");
+    assert_eq!(client_of(DAEMON, mapped).stat("access_refused"), 1);
+}
+
+/// Even root is refused there: its socket could as well be another machine's.
+#[test]
+fn who_comes_from_beyond_loopback_is_refused_by_any_rule() {
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let own = probe
+        .connect("192.0.2.1:9")
+        .and_then(|()| probe.local_addr());
+    let Some(own) = own.ok().filter(|own| !own.ip().is_loopback()) else {
+        println!("left out: this machine has no address but loopback");
+        return;
+    };
+    let rules = Rules::new("[access]\ndefault = \"allow\"\nread_only = [12345]\n");
+    let daemon = Daemon::start(&format!("-l {}:0 --config {}", own.ip(), rules.path()));
+    let log = daemon.log();
+    assert!(log.contains("cannot be named and is refused"), "{log}");
+    let address = addresses(&daemon)
+        .into_iter()
+        .find(|address| !address.ip().is_loopback())
+        .expect("it listens there");
+    assert_eq!(answered(&mut Client::tcp(address)), b"");
+    let mut client = daemon.client();
+    assert_eq!(client.stat("access_refused"), 1);
+    assert_eq!(client.stat("access_unnamed"), 1);
+}
+
+#[test]
 fn a_process_of_another_user_is_told_nothing() {
     if without_root() {
         return;
@@ -489,7 +529,7 @@ fn rules_that_name_unknown_users_end_the_start_with_one_line() {
 }
 
 #[test]
-fn without_root_the_server_names_its_peers_too() {
+fn a_server_that_gave_root_up_names_its_peers_too() {
     if without_root() {
         return;
     }
