@@ -878,14 +878,17 @@ fn the_shipped_access_rules_let_services_in_and_nobody_else() {
         (112, Verdict::Full),
         (999, Verdict::Full),
         (1000, Verdict::Unlisted),
+        (1005, Verdict::Full),
+        // nova, cinder and glance, as Debian numbers them.
         (64060, Verdict::Full),
+        (64061, Verdict::Full),
+        (64062, Verdict::Full),
         (65534, Verdict::Unlisted),
     ] {
-        // The server is a user of its own here, beyond the system's.
         let person = Person {
             uid,
             gids: &[uid],
-            server_uid: 64060,
+            server_uid: 1005,
         };
         assert_eq!(rules.verdict(&person), expected, "{uid}");
     }

@@ -10,7 +10,7 @@
 //!
 //! `deny` goes before `read_only`, that before `connect`, that before `default`. A name is a user's, `%name`
 //! a group's; both may be numbers. `@system` stands for root and the users of services (up to `SYS_UID_MAX`
-//! of `/etc/login.defs`), `@server` for the user that the server runs as. `file.rs` hands the table
+//! of `/etc/login.defs`, and 61184 to 65519, where nova, cinder and glance are on Debian), `@server` for the user that the server runs as. `file.rs` hands the table
 //! over; `resolve.rs` asks for the [`Rules`], in which names are numbers.
 //!
 //! Invariants:

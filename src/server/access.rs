@@ -18,11 +18,17 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
+use std::ops::RangeInclusive;
 
 use nix::unistd::{Uid, User, getgrouplist};
 use parking_lot::Mutex;
 
 use super::peer::{self, Ends, Peers, Unnamed};
+
+/// Users of services beyond the system's own range: those that Debian gives its packages (`60000` to `64999`
+/// in base-passwd's README; nova has 64060, cinder 64061, glance 64062), and systemd's of `DynamicUser=`
+/// (UIDS-GIDS.md). Below them are users of systemd-homed, who are people.
+const SERVICE_UIDS: RangeInclusive<u32> = 61_184..=65_519;
 
 /// Uids whose verdict is remembered.
 const KNOWN_MAX: usize = 1024;
@@ -40,7 +46,8 @@ pub enum Subject {
     User(u32),
     /// The members of the group with this gid.
     Group(u32),
-    /// Users of the system's: root and services (`@system`).
+    /// Root and the users of services (`@system`): up to the system's largest uid, and those that packages
+    /// and systemd give out from 61184 to 65519.
     System,
     /// The user that the server runs as (`@server`).
     Server,
@@ -57,7 +64,7 @@ pub struct Rules {
     pub connect: Vec<Subject>,
     /// Whether all others may connect, read and write.
     pub others: bool,
-    /// The largest uid of [`Subject::System`].
+    /// The largest uid of the system's own range (`SYS_UID_MAX`).
     pub system_uid_max: u32,
 }
 
@@ -98,7 +105,9 @@ impl Rules {
             subjects.iter().any(|subject| match *subject {
                 Subject::User(uid) => person.uid == uid,
                 Subject::Group(gid) => person.gids.contains(&gid),
-                Subject::System => person.uid <= self.system_uid_max,
+                Subject::System => {
+                    person.uid <= self.system_uid_max || SERVICE_UIDS.contains(&person.uid)
+                }
                 Subject::Server => person.uid == person.server_uid,
             })
         };
@@ -390,6 +399,9 @@ mod tests {
             (0, &[0][..], Verdict::Full),
             (999, &[], Verdict::Full),
             (1000, &[1000], Verdict::Unlisted),
+            (60_513, &[60_513], Verdict::Unlisted),
+            (64_060, &[64_060], Verdict::Full),
+            (65_520, &[65_520], Verdict::Unlisted),
             (1001, &[1000], Verdict::Full),
             (1002, &[1002, 50], Verdict::Full),
             (65534, &[65534], Verdict::Unlisted),

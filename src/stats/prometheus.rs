@@ -318,6 +318,8 @@ mod tests {
     fn a_scrape_shows_what_was_counted() {
         let stats = Stats::default();
         stats.register_worker().get_hits.add(5);
+        let refused = &stats.server.access_refused;
+        refused.fetch_add(3, std::sync::atomic::Ordering::Relaxed);
         let store = Store::new(&Options::default()).unwrap();
         let now = Clock::manual().now();
         let process = Process {
@@ -328,5 +330,6 @@ mod tests {
         let text = render(&stats, &store, &process, now).unwrap();
         assert!(text.contains(r#"memcached_commands_total{command="get",status="hit"} 5"#));
         assert!(text.contains("memcached_max_connections 10"));
+        assert!(text.contains("tokencached_access_refused_total 3"));
     }
 }

@@ -634,6 +634,47 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_leaves_no_trace_however_its_values_come() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        let refusal = "CLIENT_ERROR writing not allowed\r\n";
+        assert_eq!(peer.ask(b"set k 0 0 1\r\nA\r\n"), "STORED\r\n");
+        peer.session.set_read_only(true);
+        for bytes in [10_000, 500_000, 2_000_000] {
+            let header = format!("set k 0 0 {bytes}\r\n");
+            assert_eq!(peer.ask(header.as_bytes()), refusal);
+            assert_eq!(peer.ask(&vec![b'x'; bytes]), "");
+            assert_eq!(peer.ask(b"\r\nget k\r\n"), "VALUE k 0 1\r\nA\r\nEND\r\n");
+        }
+        // For which no buffer can be had, where others lose the old value.
+        let header = b"set k 0 0 10000\r\n";
+        assert_eq!(peer.refuse(header), (header.len(), Step::Send));
+        assert_eq!(peer.answer(), refusal);
+        assert_eq!(peer.ask(&[b'x'; 10_000]), "");
+        assert_eq!(peer.ask(b"\r\nget k\r\n"), "VALUE k 0 1\r\nA\r\nEND\r\n");
+        // One answer to one line, however many keys it has.
+        assert_eq!(
+            peer.ask(b"gat 60 k k k\r\nget k\r\n"),
+            format!("{refusal}VALUE k 0 1\r\nA\r\nEND\r\n")
+        );
+        assert_eq!(peer.ask(b"delete k noreply\r\n"), "");
+    }
+
+    #[test]
+    fn a_large_value_of_who_becomes_a_reader_meanwhile_is_not_stored() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        assert_eq!(peer.ask(b"set k 0 0 1\r\nA\r\n"), "STORED\r\n");
+        assert_eq!(peer.ask(b"set k 0 0 500000\r\nxxx"), "");
+        peer.session.set_read_only(true);
+        assert_eq!(peer.ask(&[b'x'; 499_997]), "");
+        assert_eq!(peer.ask(b"\r\n"), "CLIENT_ERROR writing not allowed\r\n");
+        assert_eq!(peer.ask(b"get k\r\n"), "VALUE k 0 1\r\nA\r\nEND\r\n");
+        peer.session.set_read_only(false);
+        assert_eq!(peer.ask(b"delete k\r\n"), "DELETED\r\n");
+    }
+
+    #[test]
     fn nothing_is_decoded_while_much_is_unsent() {
         let engine = engine();
         let mut peer = Peer::new(&engine);
