@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::access::{self, Access, Admission, Refusal};
-use super::peer::Ends;
+use super::peer::{Ends, Unnamed};
 use super::tls::{self, Tls, Verify};
 use super::worker::{Worker, WorkerThread};
 use super::{Listen, Security, StartError, UnixSocket, connection};
@@ -222,8 +222,12 @@ impl Acceptor {
     fn note_refused(&self, refusal: &Refusal, listener: &Listener) {
         let server = &self.engine.stats().server;
         server.access_refused.fetch_add(1, Relaxed);
-        if let Refusal::Unnamed(_) = refusal {
+        if let Refusal::Unnamed(unnamed) = refusal {
             server.access_unnamed.fetch_add(1, Relaxed);
+            let failed = matches!(unnamed, Unnamed::Unanswered(_));
+            server
+                .peer_lookup_failures
+                .fetch_add(failed.into(), Relaxed);
         }
         let line = || refusal.line("refused", listener.name());
         match self.access.may_log(Clock::System.now().seconds) {

@@ -100,6 +100,10 @@ fn connection_lines(lines: &mut Vec<Stat>, server: &ServerCounters, process: &Pr
         Stat::new("access_unnamed", server.access_unnamed.load(Relaxed)),
         Stat::new("access_closed", server.access_closed.load(Relaxed)),
         Stat::new("peer_lookups", server.peer_lookups.load(Relaxed)),
+        Stat::new(
+            "peer_lookup_failures",
+            server.peer_lookup_failures.load(Relaxed),
+        ),
     ]);
 }
 

@@ -164,6 +164,8 @@ pub struct ServerCounters {
     pub access_closed: AtomicU64,
     /// Times it was asked who is at the other end of a connection.
     pub peer_lookups: AtomicU64,
+    /// Those that the system did not answer.
+    pub peer_lookup_failures: AtomicU64,
     /// Clients of a TLS listener whose handshake failed or took too long.
     pub ssl_handshake_errors: AtomicU64,
     /// Connections that ended since what came after their handshake was no TLS.

@@ -192,6 +192,11 @@ impl Metrics {
                 "Times it was asked who is at the other end of a connection.",
                 &server.peer_lookups,
             ),
+            (
+                "tokencached_peer_lookup_failures_total",
+                "Those that the system did not answer.",
+                &server.peer_lookup_failures,
+            ),
         ] {
             self.counter(name, help, value.load(Relaxed))?;
         }

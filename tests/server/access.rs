@@ -114,6 +114,7 @@ fn whom_no_rule_names_is_closed_without_an_answer_on_each_kind_of_address() {
     assert_eq!(allowed.get("k").as_deref(), Some(&b"value"[..]));
     assert_eq!(daemon.stat("access_refused"), 3);
     assert_eq!(daemon.stat("access_unnamed"), 0);
+    assert_eq!(daemon.stat("peer_lookup_failures"), 0);
     let log = daemon.log();
     for name in [
         format!("tcp:{}", addresses[0]),
