@@ -1,17 +1,26 @@
-//! The daemon: arguments to a `Config`, and that to the server.
+//! The daemon: arguments to a `Config`, and that to the server; on SIGHUP the same again.
 
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokencached::config::{self, Action, Config, EX_CONFIG, Machine};
 use tokencached::server;
 
 fn main() -> ExitCode {
-    match config::load(std::env::args_os().skip(1), &Machine::detect()) {
+    let source = Source {
+        args: std::env::args_os().skip(1).collect(),
+        machine: Machine::detect(),
+        folder: std::env::current_dir().unwrap_or_default(),
+    };
+    match config::load(source.args.clone(), &source.machine) {
         Ok(Action::Print(text)) => {
             print!("{text}");
             ExitCode::SUCCESS
         }
-        Ok(Action::Run(config)) => serve(config),
+        Ok(Action::Run(config)) => serve(Arc::new(config), source),
         Err(error) => {
             eprintln!("tokencached: {error}");
             ExitCode::from(EX_CONFIG)
@@ -19,7 +28,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> ExitCode {
+/// What the configuration was read from, to read it again.
+struct Source {
+    args: Vec<OsString>,
+    /// As it was at the start: a process that has given root up is still one that root started.
+    machine: Machine,
+    /// Where relative paths begin: in the background the working folder is another one.
+    folder: PathBuf,
+}
+
+impl Source {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        std::fs::read(self.folder.join(path))
+    }
+}
+
+fn serve(config: Arc<Config>, source: Source) -> ExitCode {
     server::log::init(&config.engine.verbosity);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -27,8 +51,15 @@ fn serve(config: Config) -> ExitCode {
     for note in &config.notes {
         tracing::info!("{note}");
     }
-    let served = server::run(config.server.clone(), config.engine.clone(), &config.store);
-    match served {
+    let first = Arc::clone(&config);
+    let reload = move || {
+        let renewed = first.renewed(source.args.clone(), &source.machine, |path| {
+            source.read(path)
+        });
+        renewed.map_err(|error| error.to_string())
+    };
+    let (server, engine) = (config.server.clone(), config.engine.clone());
+    match server::run(server, engine, &config.store, Arc::new(reload)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!(

@@ -22,6 +22,13 @@ fn machine(root: bool) -> Machine {
         root,
         port_file: None,
         user_known: |name| ["root", "memcache", "11211"].contains(&name),
+        uid_of: |name| match name {
+            "root" => Some(0),
+            "nova" => Some(64060),
+            _ => None,
+        },
+        gid_of: |name| (name == "glance").then_some(64062),
+        system_uid_max: 999,
         addresses_of: |host, port| {
             let all = match host {
                 "localhost" => vec!["127.0.0.1", "::1"],
@@ -641,7 +648,7 @@ fn files_that_are_refused() {
         ),
         (
             "[store]\nmemory_limit = 64",
-            "store (toml: store): there are no tables; move its keys to the top of the file",
+            "store (toml: store): there is no table but [access]; move its keys to the top of the file",
         ),
         (
             "qqq = 1",
@@ -774,4 +781,164 @@ fn the_shipped_file_shows_defaults() {
     };
     let config = run(false, "--config toml", "", &toml.join("\n"));
     assert_eq!(values(&config), values(&run(false, "", "", "")));
+}
+
+#[test]
+fn access_rules_come_from_their_table_with_names_as_numbers() {
+    use tokencached::server::access::{Rules, Subject};
+    let toml = "[access]\ndefault = \"deny\"\n\
+                connect = [\"root\", \"@system\", \"@server\", \"%glance\", 1001, \"%50\"]\n\
+                read_only = [\"nova\"]\n";
+    let config = run(true, "-u root --config toml", "", toml);
+    let expected = Rules {
+        deny: vec![],
+        read_only: vec![Subject::User(64060)],
+        connect: vec![
+            Subject::User(0),
+            Subject::System,
+            Subject::Server,
+            Subject::Group(64062),
+            Subject::User(1001),
+            Subject::Group(50),
+        ],
+        others: false,
+        system_uid_max: 999,
+    };
+    assert_eq!(config.server.access, Some(expected));
+    let shown = config.settings.last().unwrap().to_string();
+    assert_eq!(
+        shown,
+        "access = \"default=deny connect=root,@system,@server,%glance,1001,%50 read_only=nova\" (toml: access)"
+    );
+    for open in [
+        "",
+        "[access]\ndefault = \"allow\"\n",
+        "[access]\ndefault = \"allow\"\nconnect = [\"nova\"]\n",
+    ] {
+        assert_eq!(
+            run(true, "-u root --config toml", "", open).server.access,
+            None
+        );
+    }
+    let nobody = run(true, "-u root --config toml", "", "[access]\n");
+    assert_eq!(nobody.server.access.unwrap().connect, []);
+}
+
+#[test]
+fn access_rules_on_an_address_beyond_loopback_are_warned_of() {
+    let toml = "[access]\nconnect = [\"@system\"]\n";
+    let config = run(true, "-u root -l unit --config toml", "", toml);
+    let warned = |config: &Config| {
+        config
+            .warnings
+            .iter()
+            .any(|line| line.contains("cannot be named"))
+    };
+    assert!(warned(&config), "{:?}", config.warnings);
+    assert!(!warned(&run(true, "-u root --config toml", "", toml)));
+    assert!(!warned(&run(true, "-u root -l unit", "", "")));
+}
+
+#[test]
+fn access_rules_that_cannot_be_used_are_one_line() {
+    for (toml, expected) in [
+        (
+            "connect = [\"novaa\"]",
+            "access.connect = \"novaa\" (toml: access.connect): there is no such user; create it, name another, or \
+             give its number (%NAME is a group)",
+        ),
+        (
+            "deny = [\"%nova\"]",
+            "access.deny = \"%nova\" (toml: access.deny): there is no such group; create it, name another, or give \
+             its number as %NUMBER",
+        ),
+        (
+            "connect = [\"@sytem\"]",
+            "access.connect = \"@sytem\" (toml: access.connect): unknown class; give @system or @server",
+        ),
+        (
+            "conect = []",
+            "access.conect (toml: access.conect): unknown key; did you mean connect?",
+        ),
+        (
+            "default = true",
+            "access.default (toml: access.default): not a default; give \"allow\" or \"deny\"",
+        ),
+        (
+            "connect = \"root\"",
+            "access.connect (toml: access.connect): not a list of names; give a list such as [\"root\", \
+             \"@system\", \"nova\", \"%glance\"]",
+        ),
+        (
+            "read_only = [4294967295]",
+            "access.read_only = \"4294967295\" (toml: access.read_only): there is no such user; create it, name \
+             another, or give its number (%NAME is a group)",
+        ),
+    ] {
+        let toml = format!("[access]\n{toml}\n");
+        assert_eq!(refusal("-u root --config toml", "", &toml), expected);
+    }
+    assert_eq!(
+        refusal("-u root --config toml", "", "access = 1"),
+        "access (toml: access): not a table; write [access], and below it default, connect, read_only and deny"
+    );
+}
+
+#[test]
+fn read_again_a_configuration_says_what_takes_a_restart() {
+    let config = run(
+        true,
+        "-u root --config toml",
+        "",
+        "memory_limit = 64\nthreads = 2\n",
+    );
+    let renewed = |toml: &str| {
+        let args = ["-u", "root", "--config", "toml"].map(OsString::from);
+        let read = |_: &str| Ok(toml.as_bytes().to_vec());
+        config.renewed(args, &machine(true), read)
+    };
+    let same = renewed("memory_limit = 64\nthreads = 2\n").unwrap();
+    assert_eq!((same.memory_limit_bytes, same.verbosity), (64 << 20, 0));
+    assert_eq!((same.access, same.remarks), (None, vec![]));
+    let toml = "memory_limit = 512\nverbose = 2\nextended = \"idle_timeout=5\"\n[access]\nconnect = [\"nova\"]\n";
+    let other = renewed(toml).unwrap();
+    assert_eq!((other.memory_limit_bytes, other.verbosity), (512 << 20, 2));
+    assert!(other.access.is_some());
+    let threads = "threads = \"4\" (default): was \"2\"; it takes a restart";
+    assert_eq!(other.remarks[0], threads, "the ceiling follows the limit");
+    assert_eq!(
+        other.remarks[1],
+        "extended: another idle_timeout; it takes a restart"
+    );
+    assert!(other.remarks[2].contains("idle_timeout=5"), "its warning");
+    assert_eq!(other.remarks.len(), 3);
+    let unusable = renewed("threads = 0\n").unwrap_err().to_string();
+    assert!(unusable.starts_with("threads = \"0\""), "{unusable}");
+}
+
+#[test]
+fn the_shipped_access_rules_let_services_in_and_nobody_else() {
+    use tokencached::server::access::{Person, Verdict};
+    let toml = include_str!("../systemd/access.toml");
+    let config = run(true, "-u root --config toml", "", toml);
+    let rules = config.server.access.expect("there are rules");
+    for (uid, expected) in [
+        (0, Verdict::Full),
+        (112, Verdict::Full),
+        (999, Verdict::Full),
+        (1000, Verdict::Unlisted),
+        (1005, Verdict::Full),
+        // nova, cinder and glance, as Debian numbers them.
+        (64060, Verdict::Full),
+        (64061, Verdict::Full),
+        (64062, Verdict::Full),
+        (65534, Verdict::Unlisted),
+    ] {
+        let person = Person {
+            uid,
+            gids: &[uid],
+            server_uid: 1005,
+        };
+        assert_eq!(rules.verdict(&person), expected, "{uid}");
+    }
 }

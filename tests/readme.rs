@@ -254,6 +254,9 @@ fn options_are_what_the_table_says() {
         root: true,
         port_file: None,
         user_known: |_| true,
+        uid_of: |_| None,
+        gid_of: |_| None,
+        system_uid_max: 999,
         addresses_of: |_, _| Ok(Vec::new()),
     };
     for (name, line) in &options {

@@ -134,6 +134,9 @@ fn configure(script: &Script, users: &Path) -> Config {
         root: false,
         port_file: None,
         user_known: |_| true,
+        uid_of: |_| None,
+        gid_of: |_| None,
+        system_uid_max: 999,
         addresses_of: |_, _| Ok(Vec::new()),
     };
     let mut args: Vec<OsString> = script.args.iter().map(OsString::from).collect();

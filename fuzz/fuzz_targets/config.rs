@@ -32,6 +32,9 @@ fn machine() -> Machine {
         root: true,
         port_file: None,
         user_known: |name| name.len() < 9,
+        uid_of: |name| (name.len() < 9).then_some(7),
+        gid_of: |name| (name.len() < 9).then_some(7),
+        system_uid_max: 999,
         addresses_of: |host, port| match host.len() {
             0..4 => Err(io::Error::other("unknown\nname")),
             length => {

@@ -1,7 +1,7 @@
 //! `--config`: a TOML file of settings.
 //!
 //! The keys are the long names of the flags with `_` for `-`, all at the top
-//! level. A switch takes `true` or `false`; a number is written as a number or,
+//! level; `[access]` (`access.rs`) is the one table, and has no flag. A switch takes `true` or `false`; a number is written as a number or,
 //! where it has a suffix, as a string; `listen` and `extended` take a list of
 //! strings too.
 //!
@@ -20,8 +20,9 @@
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
+use super::access;
 use super::flags::{self, Does, Flag, Setting, Takes};
-use super::settings::{Origin, Settings};
+use super::settings::{Origin, Settings, said};
 use super::units::Problem;
 use crate::nearest::nearest;
 
@@ -38,6 +39,10 @@ pub(super) fn parse(bytes: &[u8], path: &str) -> Result<Settings, ConfigError> {
     let mut settings = Settings::default();
     for (key, value) in table.into_inner() {
         let origin = Origin::key(path, key.get_ref());
+        if let ("access", Some(table)) = (&**key.get_ref(), value.get_ref().as_table()) {
+            settings.access = said(access::parse(table, path)?, &origin);
+            continue;
+        }
         if value.get_ref().is_table() {
             return Err(no_tables(key.get_ref(), &origin));
         }
@@ -62,7 +67,7 @@ fn syntax(path: &str, line: usize, what: &str) -> ConfigError {
 
 fn no_tables(key: &str, origin: &Origin) -> ConfigError {
     let problem = Problem::new(
-        "there are no tables",
+        "there is no table but [access]",
         "move its keys to the top of the file",
     );
     ConfigError::refused(key, origin, &problem)
@@ -70,6 +75,10 @@ fn no_tables(key: &str, origin: &Origin) -> ConfigError {
 
 fn flag_of(key: &str, origin: &Origin) -> Result<&'static Flag, ConfigError> {
     flags::by_key(key).ok_or_else(|| {
+        if key == "access" {
+            let remedy = "write [access], and below it default, connect, read_only and deny";
+            return ConfigError::refused(key, origin, &Problem::new("not a table", remedy));
+        }
         let remedy = match nearest(key, flags::keyed().map(Flag::key)) {
             Some(near) => format!("did you mean {near}?"),
             None => "the keys are the long names that -h lists, with _ for -".into(),

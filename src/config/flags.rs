@@ -147,7 +147,8 @@ pub(super) fn help(memcached_version: &str, own_version: &str) -> String {
     }
     text.push_str(
         "\nA value from the command line comes before one from --config, that before one from\n\
-         --memcached-conf. The keys of --config are the long names with _ for -.\n",
+         --memcached-conf. The keys of --config are the long names with _ for -; its table [access]\n\
+         says who may connect (default, connect, read_only, deny). SIGHUP reads all of it again.\n",
     );
     text
 }

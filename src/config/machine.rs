@@ -18,6 +18,8 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+const SYSTEM_UID_MAX_DEFAULT: u32 = 999;
+
 /// What the configuration has to know about the machine and the process.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -29,6 +31,12 @@ pub struct Machine {
     pub port_file: Option<PathBuf>,
     /// Is there a user of this name or number?
     pub user_known: fn(&str) -> bool,
+    /// The number of the user of this name. May block on the user database.
+    pub uid_of: fn(&str) -> Option<u32>,
+    /// The number of the group of this name, likewise.
+    pub gid_of: fn(&str) -> Option<u32>,
+    /// The largest uid of a user of the system's (`SYS_UID_MAX` of `/etc/login.defs`).
+    pub system_uid_max: u32,
     /// The addresses of a host name, with the port given. May block on DNS.
     pub addresses_of: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
 }
@@ -50,6 +58,9 @@ impl Machine {
             root: nix::unistd::geteuid().is_root(),
             port_file: std::env::var_os("MEMCACHED_PORT_FILENAME").map(PathBuf::from),
             user_known,
+            uid_of,
+            gid_of,
+            system_uid_max: system_uid_max(std::fs::read_to_string("/etc/login.defs").ok()),
             addresses_of,
         }
     }
@@ -62,6 +73,26 @@ fn user_known(name: &str) -> bool {
     by_name
         .or_else(|| name.parse().ok().and_then(by_number))
         .is_some()
+}
+
+fn uid_of(name: &str) -> Option<u32> {
+    let user = nix::unistd::User::from_name(name).ok().flatten();
+    user.map(|user| user.uid.as_raw())
+}
+
+fn gid_of(name: &str) -> Option<u32> {
+    let group = nix::unistd::Group::from_name(name).ok().flatten();
+    group.map(|group| group.gid.as_raw())
+}
+
+/// Debian's default where the file is missing or says nothing.
+fn system_uid_max(login_defs: Option<String>) -> u32 {
+    let text = login_defs.unwrap_or_default();
+    let mut lines = text.lines().map(str::split_whitespace);
+    let said = lines.find_map(|mut words| {
+        (words.next() == Some("SYS_UID_MAX")).then(|| words.next()?.parse().ok())?
+    });
+    said.unwrap_or(SYSTEM_UID_MAX_DEFAULT)
 }
 
 fn addresses_of(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

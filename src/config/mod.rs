@@ -12,7 +12,8 @@
 //! flags (`flags.rs`, `extended.rs`), in which each value keeps its origin.
 //! They are laid over each other and resolved once (`resolve.rs` and
 //! `sockets.rs`, with `listen.rs`, `units.rs`, and what `machine.rs` knows); `show.rs` writes the
-//! result down for people and for `stats settings`. `tool_flags.rs` is the
+//! result down for people and for `stats settings`. `access.rs` reads the one table of the TOML file, and
+//! `renewed.rs` compares what is read on SIGHUP. `tool_flags.rs` is the
 //! command line of `tokencached-tool`, which shares nothing with the rest;
 //! `documents.rs` makes man pages and completions of both.
 //!
@@ -22,6 +23,7 @@
 //! - *nothing falls silently*: what is accepted without effect is in
 //!   [`Config::notes`] or [`Config::warnings`], once.
 
+mod access;
 mod args;
 pub mod documents;
 mod extended;
@@ -30,6 +32,7 @@ mod flags;
 mod listen;
 mod machine;
 mod memcached_conf;
+mod renewed;
 mod resolve;
 mod settings;
 mod show;

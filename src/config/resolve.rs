@@ -28,7 +28,7 @@ use super::sockets::{PORT_DEFAULT, Sockets, UNIX_MASK_DEFAULT};
 use super::units::{GIB, MIB, Problem, show_size};
 use super::{Config, ConfigError};
 use crate::protocol::codec::Protocol;
-use crate::server::{Security, tls};
+use crate::server::{Listen, Security, access, tls};
 
 const MEMORY_LIMIT_DEFAULT: u64 = 64 * MIB;
 const MEMORY_LIMIT_MIN: u64 = 8 * MIB;
@@ -146,7 +146,9 @@ impl<'m> Resolver<'m> {
         verbosity: u8,
     ) -> Config {
         let position = |key| super::flags::keyed().position(|flag: &Flag| flag.key() == key);
-        self.shown.sort_by_cached_key(|shown| position(shown.key));
+        // What has no flag comes last.
+        self.shown
+            .sort_by_cached_key(|shown| position(shown.key).unwrap_or(usize::MAX));
         Config {
             store,
             engine,
@@ -280,11 +282,13 @@ impl<'m> Resolver<'m> {
             &settings.buffer_memory,
             BUFFER_MEMORY_DEFAULT,
         );
+        let access = self.access(settings, &sockets.listen)?;
         // `settings.rs` bounds each of these numbers within its type.
         Ok(crate::server::Options {
             listen: sockets.listen,
             listen_asked: !settings.listen.is_empty() || settings.port.is_some(),
             unix: sockets.unix,
+            access,
             auth_file: auth.file,
             sasl: auth.sasl,
             binary_strict: self.switch("binary_strict", &settings.binary_strict),
@@ -302,6 +306,28 @@ impl<'m> Resolver<'m> {
             lock_memory: self.switch("lock_memory", &settings.lock_memory),
             daemonize: self.switch("daemon", &settings.daemon),
         })
+    }
+
+    /// Who may connect, and write. Looks names up, which may block.
+    fn access(
+        &mut self,
+        settings: &Settings,
+        listen: &[Listen],
+    ) -> Result<Option<access::Rules>, ConfigError> {
+        let Some(Sourced { value, origin }) = &settings.access else {
+            self.record("access", "off".into(), &Origin::built_in());
+            return Ok(None);
+        };
+        self.record("access", value.shown(), origin);
+        let rules = value.resolve(self.machine)?;
+        let remote = listen.iter().find(|listen| !listen.addr.ip().is_loopback());
+        if let (Some(_), Some(remote)) = (&rules, remote) {
+            self.warnings.push(format!(
+                "access ({origin}): who comes from beyond loopback cannot be named and is refused, so {} serves nobody there; leave the address or [access] out",
+                remote.addr
+            ));
+        }
+        Ok(rules)
     }
 
     /// Which protocol is spoken, and by whom: without `-S` the text protocol alone can ask.

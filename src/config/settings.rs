@@ -16,6 +16,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::ConfigError;
+use super::access;
 use super::extended;
 use super::flags::{self, Does, Flag, Setting};
 use super::listen::{self, Place};
@@ -110,6 +111,7 @@ pub(super) struct Settings {
     pub(super) enable_ssl: Said<bool>,
     pub(super) ssl: Ssl,
     pub(super) idle_timeout: Said<u32>,
+    pub(super) access: Said<access::Table>,
     /// Options accepted without effect, as `-f (command line -f)`.
     pub(super) without_effect: Vec<String>,
     /// Each option of `-o`, as it was written.
@@ -198,6 +200,7 @@ impl Settings {
             enable_ssl: self.enable_ssl.or(lower.enable_ssl),
             ssl: self.ssl.over(lower.ssl),
             idle_timeout: self.idle_timeout.or(lower.idle_timeout),
+            access: self.access.or(lower.access),
             without_effect: joined(lower.without_effect, self.without_effect),
             extended: joined(lower.extended, self.extended),
             notes: joined(lower.notes, self.notes),

@@ -33,6 +33,7 @@ impl Engine {
             recache_before: terms.recache.map(|exptime| expiry(exptime, now)),
             recache_after_touch: terms.touch_before_recache,
             unnoticed: terms.unnoticed,
+            only_reads: terms.only_reads,
         };
         loop {
             match self.store.fetch(key.0, &fetch, now.seconds) {
@@ -231,6 +232,7 @@ pub(super) const UNNOTICED: Fetch = Fetch {
     recache_before: None,
     recache_after_touch: false,
     unnoticed: true,
+    only_reads: false,
 };
 
 /// As in memcached, `mg` counts as a `touch` where it does one, and otherwise as a `get`.

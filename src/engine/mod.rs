@@ -145,6 +145,16 @@ impl Engine {
         self.store.usage().limit_bytes / 4
     }
 
+    /// Changes how much is logged.
+    pub fn set_verbosity(&self, level: u32) {
+        self.options.verbosity.store(level, Relaxed);
+    }
+
+    /// Changes the memory limit; says whether it could, see [`Store::set_memory_limit`].
+    pub fn set_memory_limit(&self, bytes: u64, now: Now) -> bool {
+        self.store.set_memory_limit(bytes, now.seconds)
+    }
+
     /// Carries a command out. Never blocks beyond a short lock; a hit allocates nothing.
     // What is not a plain `get` is kept out of line, so that this is small enough to go into its caller.
     #[inline]
@@ -187,7 +197,7 @@ impl Engine {
             Command::FlushAll { at } => self.flush_all(at, counters, now),
             Command::CacheMemlimit { megabytes } => self.cache_memlimit(megabytes, now),
             Command::Verbosity { level } => {
-                self.options.verbosity.store(level, Relaxed);
+                self.set_verbosity(level);
                 Reply::Ok
             }
             Command::RefreshCerts => self.refresh_certs(now),
@@ -336,7 +346,7 @@ impl Engine {
 
     fn cache_memlimit<'e, 'b>(&'e self, megabytes: u32, now: Now) -> Reply<'b, Found<'e>> {
         let bytes = u64::from(megabytes) << 20;
-        if self.store.set_memory_limit(bytes, now.seconds) {
+        if self.set_memory_limit(bytes, now) {
             Reply::Ok
         } else {
             Reply::Error(Error::MemoryLimitNotAdjusted)

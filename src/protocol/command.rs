@@ -145,6 +145,36 @@ pub enum Command<'b> {
     Quit,
 }
 
+impl Command<'_> {
+    /// Whether it changes an item, a counter's zero line or the server: what a client that may only read
+    /// is refused. A look-up does if it renews an expiry, makes an item, or offers to make one anew,
+    /// which keeps others from doing so.
+    pub fn writes(&self) -> bool {
+        match self {
+            Command::Get { touch, terms, .. } => {
+                touch.is_some() || terms.as_ref().is_some_and(Terms::write)
+            }
+            Command::Stats(stats) => {
+                matches!(stats, Stats::Reset | Stats::DetailOn | Stats::DetailOff)
+            }
+            Command::Store(_)
+            | Command::Delete { .. }
+            | Command::Arithmetic { .. }
+            | Command::Touch { .. }
+            | Command::FlushAll { .. }
+            | Command::CacheMemlimit { .. }
+            | Command::Verbosity { .. }
+            | Command::RefreshCerts
+            | Command::Shutdown { .. } => true,
+            Command::Version
+            | Command::Inspect { .. }
+            | Command::Nothing
+            | Command::Sasl(_)
+            | Command::Quit => false,
+        }
+    }
+}
+
 /// A step of SASL (binary protocol, SASL opcodes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sasl<'b> {
@@ -226,10 +256,20 @@ pub struct Terms {
     pub drop_value: bool,
     /// The look-up does not count as a read (`u`).
     pub unnoticed: bool,
+    /// Who asks may only read, so that it is never told to make an item anew. No client says this of
+    /// itself.
+    pub only_reads: bool,
     /// Opaque to the server, of a new value (`F`).
     pub client_flags: u32,
     /// The number that a vivified counter begins with (`J`).
     pub initial: u64,
+}
+
+impl Terms {
+    /// Whether a look-up with these changes anything.
+    fn write(&self) -> bool {
+        self.touch.is_some() || self.vivify.is_some() || self.recache.is_some()
+    }
 }
 
 /// The storage modes (protocol.txt, "Storage commands").

@@ -55,6 +55,8 @@ pub enum Error {
     BadAuthenticationEnd,
     /// User and password without a space between them.
     BadAuthentication,
+    /// A command that writes, of a client that may only read.
+    WritingNotAllowed,
     /// `flush_all` under `-F`.
     FlushNotAllowed,
     /// `shutdown` without `-A`.
@@ -125,6 +127,7 @@ impl Error {
             Error::AuthenticationTooLong => "CLIENT_ERROR auth token too long",
             Error::BadAuthenticationEnd => "CLIENT_ERROR bad command line termination",
             Error::BadAuthentication => "CLIENT_ERROR bad authentication token format",
+            Error::WritingNotAllowed => "CLIENT_ERROR writing not allowed",
             Error::FlushNotAllowed => "CLIENT_ERROR flush_all not allowed",
             Error::ShutdownNotEnabled => "SERVER_ERROR: shutdown not enabled",
             Error::BadShutdownMode => "CLIENT_ERROR invalid shutdown mode",

@@ -6,6 +6,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use crate::stats::connections::Address;
+
 /// Seconds between two warnings of a kind.
 const INTERVAL_SECONDS: u32 = 60;
 
@@ -45,7 +47,7 @@ pub struct Complaints {
 
 impl Complaints {
     /// Warns of a wrong user or password.
-    pub fn of_password(&self, peer: &str, now_seconds: u32) {
+    pub fn of_password(&self, peer: &Address, now_seconds: u32) {
         tracing::debug!("{peer} showed a wrong user or password");
         if let Some(times) = self.password.is_due(now_seconds) {
             tracing::warn!(
@@ -56,7 +58,7 @@ impl Complaints {
     }
 
     /// Warns of a handshake that failed.
-    pub fn of_handshake(&self, peer: &str, why: &std::io::Error, now_seconds: u32) {
+    pub fn of_handshake(&self, peer: &Address, why: &std::io::Error, now_seconds: u32) {
         tracing::debug!("the TLS handshake with {peer} failed: {why}");
         if let Some(times) = self.handshake.is_due(now_seconds) {
             tracing::warn!(

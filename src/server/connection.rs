@@ -272,6 +272,8 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         let now = Clock::System.now();
         self.info.last_command.store(now.seconds, Relaxed);
         self.info.set_state(State::ParseCmd);
+        let read_only = self.info.read_only.load(Relaxed);
+        self.session.set_read_only(read_only);
         let mut output = match self.carried.take() {
             Some(carried) => *carried,
             None => Output::with_buffer(std::mem::take(&mut buffers.output)),
@@ -498,7 +500,12 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "alice:secret\n").unwrap();
         let worker = Worker::alone(Some(Users::load(file.path()).unwrap()));
-        let info = connections::Connection::new("".into(), None, State::Read, 0);
+        let info = connections::Connection::new(
+            connections::Address::Named("".into()),
+            None,
+            State::Read,
+            0,
+        );
         let (server, mut client) = duplex(1 << 10);
         let mut builder = tokio::runtime::Builder::new_current_thread();
         // Time goes on as soon as everybody waits.

@@ -6,6 +6,7 @@
 //!
 //! Invariants:
 //! - above `-c` connections a new one is closed, and told why where text alone is spoken;
+//! - whom the access rules refuse is closed before a byte of it is read, and is not answered at all;
 //! - running out of descriptors or memory pauses accepting; it neither spins nor ends the server.
 
 use std::io;
@@ -23,13 +24,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
+use super::access::{self, Access, Admission, Refusal};
+use super::peer::{Ends, Unnamed};
 use super::tls::{self, Tls, Verify};
 use super::worker::{Worker, WorkerThread};
 use super::{Listen, Security, StartError, UnixSocket, connection};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::protocol::codec::Protocol;
-use crate::stats::connections::{self, State};
+use crate::stats::connections::{self, Address, State};
 
 /// How long accepting pauses when there are no descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -192,15 +195,17 @@ pub struct Acceptor {
     next: AtomicUsize,
     connections_max: u64,
     tls: Option<Arc<Tls>>,
+    access: Arc<Access>,
 }
 
 impl Acceptor {
-    /// Hands connections to these workers, up to `connections_max` at once.
+    /// Hands connections that `access` admits to these workers, up to `connections_max` at once.
     pub fn new(
         engine: Arc<Engine>,
         workers: Vec<WorkerThread>,
         connections_max: usize,
         tls: Option<Arc<Tls>>,
+        access: Arc<Access>,
     ) -> Acceptor {
         Acceptor {
             engine,
@@ -208,6 +213,7 @@ impl Acceptor {
             next: AtomicUsize::new(0),
             connections_max: connections_max as u64,
             tls,
+            access,
         }
     }
 
@@ -225,7 +231,7 @@ impl Acceptor {
     /// Enters the listening socket itself, for as long as what this gives is kept.
     fn register(&self, listener: &Listener) -> Registered {
         let info = connections::Connection::new(
-            listener.name().into(),
+            Address::Named(Arc::clone(&listener.name)),
             None,
             State::Listening,
             Clock::System.now().seconds,
@@ -233,43 +239,96 @@ impl Acceptor {
         Registered::new(&self.engine, Arc::new(info))
     }
 
-    fn hand_over(&self, peer: String, listener: &Listener, socket: Accepted) {
+    /// Serves a new connection, or turns it away.
+    fn receive(&self, socket: Accepted, listener: &Listener) {
+        let admission = match self.admit(&socket) {
+            Ok(admission) => admission,
+            Err(refusal) => return self.note_refused(&refusal, listener),
+        };
+        if self.is_full() {
+            self.reject(listener, socket);
+        } else {
+            self.hand_over(socket, listener, admission);
+        }
+    }
+
+    fn admit(&self, socket: &Accepted) -> Result<Admission, Refusal> {
+        if self.access.is_on() {
+            let lookups = &self.engine.stats().server.peer_lookups;
+            lookups.fetch_add(1, Relaxed);
+        }
+        self.access.admit(match socket {
+            Accepted::Tcp(stream, ends) => access::Socket::Tcp(stream, *ends),
+            Accepted::Unix(stream) => access::Socket::Unix(stream),
+        })
+    }
+
+    /// Counts a connection that was refused; the log has a line of it, unless there are many.
+    fn note_refused(&self, refusal: &Refusal, listener: &Listener) {
+        let server = &self.engine.stats().server;
+        server.access_refused.fetch_add(1, Relaxed);
+        if let Refusal::Unnamed(unnamed) = refusal {
+            server.access_unnamed.fetch_add(1, Relaxed);
+            let failed = matches!(unnamed, Unnamed::Unanswered(_));
+            server
+                .peer_lookup_failures
+                .fetch_add(failed.into(), Relaxed);
+        }
+        let line = || refusal.line("refused", listener.name());
+        match self.access.may_log(Clock::System.now().seconds) {
+            None => {}
+            Some(0) => tracing::warn!("{}", line()),
+            Some(more) => tracing::warn!("{}, and {more} more before that", line()),
+        }
+    }
+
+    fn hand_over(&self, socket: Accepted, listener: &Listener, admission: Admission) {
         let protocol = listener.protocol;
         let number = self.next.fetch_add(1, Relaxed) % self.workers.len();
         let target = &self.workers[number];
         let info = Arc::new(connections::Connection::new(
-            peer.into_boxed_str(),
+            match &socket {
+                Accepted::Tcp(_, ends) => Address::Tcp(ends.peer),
+                Accepted::Unix(_) => Address::Named(Arc::clone(&listener.name)),
+            },
             Some(Arc::clone(&listener.name)),
             State::Read,
             Clock::System.now().seconds,
         ));
         tracing::debug!("{} came in on {}", info.peer, listener.name);
+        info.read_only.store(admission.read_only, Relaxed);
+        if let Some(uid) = admission.uid {
+            // Nobody has set it before.
+            let _ = info.uid.set(uid);
+        }
+        let served = Arc::clone(&info);
         let guard = Counted::new(&self.engine, &info);
         let worker = Arc::clone(&target.worker);
         let tls = self.tls.clone();
-        match (socket, listener.security) {
-            (Accepted::Tcp(stream), Security::Tls(verify)) => {
-                drop(target.runtime.spawn(async move {
+        let task = match (socket, listener.security) {
+            (Accepted::Tcp(stream, _), Security::Tls(verify)) => {
+                target.runtime.spawn(async move {
                     // The guard counts the handshake too.
                     let _guard = guard;
                     if let (Some(tls), Ok(stream)) = (tls, TcpStream::from_std(stream)) {
                         serve_secured(stream, (&tls, verify), protocol, worker, info).await;
                     }
-                }));
+                })
             }
-            (Accepted::Tcp(stream), Security::Plain) => drop(target.runtime.spawn(async move {
+            (Accepted::Tcp(stream, _), Security::Plain) => target.runtime.spawn(async move {
                 let _guard = guard;
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     serve_plain(stream, protocol, worker, info).await;
                 }
-            })),
-            (Accepted::Unix(stream), _) => drop(target.runtime.spawn(async move {
+            }),
+            (Accepted::Unix(stream), _) => target.runtime.spawn(async move {
                 let _guard = guard;
                 if let Ok(stream) = UnixStream::from_std(stream) {
                     serve_plain(stream, protocol, worker, info).await;
                 }
-            })),
-        }
+            }),
+        };
+        served.is_served_by(task.abort_handle());
     }
 
     fn is_full(&self) -> bool {
@@ -344,7 +403,7 @@ async fn serve_secured(
 
 /// An accepted socket, belonging to no runtime yet.
 enum Accepted {
-    Tcp(std::net::TcpStream),
+    Tcp(std::net::TcpStream, Ends),
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -354,7 +413,7 @@ impl Accepted {
         use std::io::Write;
         // A peer that is turned away and does not even listen loses nothing more.
         let _ = match self {
-            Accepted::Tcp(stream) => stream.write(line),
+            Accepted::Tcp(stream, _) => stream.write(line),
             Accepted::Unix(stream) => stream.write(line),
         };
     }
@@ -410,11 +469,10 @@ pub async fn accept_loop(listener: Listener, acceptor: Arc<Acceptor>) -> Result<
     let _registered = acceptor.register(&listener);
     let mut paused = false;
     loop {
-        match source.accept(&listener.name).await {
-            Ok((socket, _)) if acceptor.is_full() => acceptor.reject(&listener, socket),
-            Ok((socket, peer)) => {
+        match source.accept().await {
+            Ok(socket) => {
                 paused = false;
-                acceptor.hand_over(peer, &listener, socket);
+                acceptor.receive(socket, &listener);
             }
             Err(error) if is_exhaustion(&error) => {
                 // Said once, however long it lasts.
@@ -452,18 +510,19 @@ impl Source {
         })
     }
 
-    async fn accept(&self, name: &str) -> io::Result<(Accepted, String)> {
+    async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Source::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
+                let ends = Ends::new(peer, stream.local_addr()?);
                 let stream = Socket::from(stream.into_std()?);
                 stream.set_tcp_nodelay(true)?;
                 stream.set_tcp_keepalive(&TcpKeepalive::new())?;
-                Ok((Accepted::Tcp(stream.into()), format!("tcp:{peer}")))
+                Ok(Accepted::Tcp(stream.into(), ends))
             }
             Source::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Accepted::Unix(stream.into_std()?), name.to_owned()))
+                Ok(Accepted::Unix(stream.into_std()?))
             }
         }
     }

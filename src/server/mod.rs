@@ -5,7 +5,7 @@
 //! `manager` tells the service manager about each step; `activation` takes sockets that it has bound.
 //!
 //! ```text
-//! listener ── accepts ──> worker (one thread, one runtime)
+//! listener ── accepts, asks access (who is it? peer) ──> worker (one thread, one runtime)
 //!                           └─ connection: recv ─> session ─> send
 //!                                                    └─ protocol::decode ─> engine ─> protocol::encode
 //! ```
@@ -14,6 +14,7 @@
 //! - nothing is served before everything that may fail has succeeded;
 //! - every error of the start names the setting, and what would do.
 
+pub mod access;
 mod activation;
 mod admin;
 pub mod auth;
@@ -24,9 +25,11 @@ mod listener;
 pub mod log;
 mod manager;
 pub mod output;
+mod peer;
 mod pid_file;
 mod port_file;
 mod process;
+pub mod reload;
 pub mod session;
 mod start;
 pub mod tls;
@@ -37,6 +40,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -48,9 +52,11 @@ use crate::engine::{self, Certificates, Engine, Housekeeper};
 use crate::protocol::codec::Protocol;
 use crate::stats::memcached::Process;
 use crate::store::{self, Store};
+use access::Access;
 use auth::Users;
 use budget::Budget;
 use listener::Acceptor;
+use reload::{Fresh, Reload, Reloader};
 use start::{Sockets, lock_memory, prepare};
 pub use start::{StartError, check_files};
 use worker::{Worker, WorkerThread};
@@ -106,6 +112,8 @@ pub struct Options {
     pub listen_asked: bool,
     /// A unix socket, never encrypted.
     pub unix: Option<UnixSocket>,
+    /// Who may connect, and write; without rules, everybody who can connect.
+    pub access: Option<access::Rules>,
     /// The file of users and passwords; without one, everybody may speak.
     pub auth_file: Option<PathBuf>,
     /// The binary protocol may be spoken by those users, after SASL.
@@ -140,7 +148,8 @@ pub struct Options {
     pub daemonize: bool,
 }
 
-/// Serves until a signal, or a client where `-A` allows it, ends it.
+/// Serves until a signal, or a client where `-A` allows it, ends it. `reload` reads the configuration
+/// again, when SIGHUP asks for that.
 ///
 /// # Errors
 /// What could not be had at the start; nothing is left half started.
@@ -148,11 +157,25 @@ pub fn run(
     options: Options,
     mut engine_options: engine::Options,
     store_options: &store::Options,
+    reload: Arc<Reload>,
 ) -> Result<(), StartError> {
+    let begun_with = Fresh {
+        memory_limit_bytes: store_options.memory_limit_bytes,
+        verbosity: engine_options.verbosity.load(Relaxed),
+        access: options.access.clone(),
+        remarks: Vec::new(),
+    };
     let mut sockets = prepare(&options)?;
     let tls = sockets.tls.clone();
     engine_options.certificates = tls.map(|tls| tls as Arc<dyn Certificates>);
     let engine = Arc::new(make_engine(&options, engine_options, store_options)?);
+    let access = Access::new(options.access.clone()).map_err(StartError::access)?;
+    let reloader = Reloader {
+        source: (reload, begun_with),
+        engine: Arc::clone(&engine),
+        users: sockets.users.clone(),
+        access: Arc::new(access),
+    };
     lock_memory(&options)?;
     // All that is likely to fail has been tried, so that it is said while somebody listens.
     if options.daemonize {
@@ -166,16 +189,19 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(StartError::system)?;
-    let stop_signals = {
+    let signals = {
         let _entered = runtime.enter();
-        StopSignals::new().map_err(StartError::system)?
+        Signals::new().map_err(StartError::system)?
     };
     // Whoever reads the process's number may send it a signal at once.
     if let Some(pid_file) = &mut sockets.pid_file {
         let written = pid_file.write();
         written.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
     }
-    runtime.block_on(serve(&options, sockets, engine, stop_signals))
+    let served = runtime.block_on(serve(&options, sockets, engine, (signals, reloader)));
+    // A configuration that is being read again is not waited for.
+    runtime.shutdown_background();
+    served
 }
 
 fn make_engine(
@@ -199,7 +225,7 @@ async fn serve(
     options: &Options,
     sockets: Sockets,
     engine: Arc<Engine>,
-    mut stop_signals: StopSignals,
+    (mut signals, reloader): (Signals, Reloader),
 ) -> Result<(), StartError> {
     let Sockets {
         listeners,
@@ -219,6 +245,7 @@ async fn serve(
         workers,
         options.connections_max,
         tls,
+        Arc::clone(&reloader.access),
     ));
     let mut tasks = JoinSet::new();
     for listener in listeners {
@@ -241,7 +268,8 @@ async fn serve(
     }
     manager::ready();
     let ended = tokio::select! {
-        () = stop_signals.wait(|| renew(&engine, users.as_deref())) => Ok(()),
+        () = signals.stop.wait() => Ok(()),
+        () = reload_at(signals.hangup, reloader) => Ok(()),
         () = engine.shutdown_asked() => Ok(()),
         Some(Ok(ended)) = tasks.join_next() => ended,
     };
@@ -256,17 +284,17 @@ async fn serve(
     ended
 }
 
-/// Carries SIGHUP out: certificates, users and passwords are read again.
-fn renew(engine: &Engine, users: Option<&Users>) {
-    manager::reloading();
-    // What comes of it is logged.
-    drop(engine.refresh_certs(Clock::System.now()));
-    match users.map(Users::reload) {
-        None => {}
-        Some(Ok(())) => tracing::info!("users and passwords are read again"),
-        Some(Err(error)) => tracing::error!("{error}; those read before stay in force"),
+/// Reads again what can change while running, at each SIGHUP. Does not return.
+async fn reload_at(mut hangup: Signal, mut reloader: Reloader) {
+    loop {
+        if hangup.recv().await.is_none() {
+            // Not while there is a runtime.
+            return std::future::pending().await;
+        }
+        manager::reloading();
+        reloader.reload().await;
+        manager::ready();
     }
-    manager::ready();
 }
 
 fn start_workers(
@@ -301,14 +329,27 @@ fn start_workers(
         .map_err(StartError::system)
 }
 
+/// The signals that the server hears.
+struct Signals {
+    stop: StopSignals,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            stop: StopSignals::new()?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// The signals that end the server.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     /// memcached's signal for a graceful end.
     user: Signal,
-    /// "Read again what can change while running": users and passwords, and certificates.
-    hangup: Signal,
 }
 
 impl StopSignals {
@@ -317,19 +358,15 @@ impl StopSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             user: signal(SignalKind::user_defined1())?,
-            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Returns when the server is to end; calls `hangup` at each SIGHUP meanwhile.
-    async fn wait(&mut self, hangup: impl Fn()) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.user.recv() => return,
-                _ = self.hangup.recv() => hangup(),
-            }
+    /// Returns when the server is to end.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.user.recv() => {}
         }
     }
 }

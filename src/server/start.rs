@@ -99,6 +99,17 @@ impl StartError {
         StartError::new(fault.option(), fault.told(), fault.remedy())
     }
 
+    /// Nobody says who is at the other end of a connection.
+    pub fn access(error: io::Error) -> StartError {
+        StartError::new(
+            "access",
+            format!(
+                "who is at the other end of a connection on loopback cannot be looked up: {error}"
+            ),
+            "allow AF_NETLINK (RestrictAddressFamilies), load the kernel's tcp_diag, or leave [access] out",
+        )
+    }
+
     /// Threads or runtimes that cannot be had.
     pub fn system(error: io::Error) -> StartError {
         StartError::new(

@@ -437,7 +437,7 @@ mod tests {
     use crate::protocol::codec::Protocol;
     use crate::server::connection;
     use crate::server::worker::Worker;
-    use crate::stats::connections::{Connection, State};
+    use crate::stats::connections::{Address, Connection, State};
 
     /// TLS with a certificate that vouches for itself, and a client that trusts it.
     fn tls() -> (Tls, ClientConfig) {
@@ -547,7 +547,7 @@ mod tests {
     fn one_who_waits_for_the_last_byte_gets_it_however_little_the_socket_takes() {
         const SOCKET: usize = 1 << 10;
         let worker = Worker::alone(None);
-        let info = Connection::new("".into(), None, State::Read, 0);
+        let info = Connection::new(Address::Named("".into()), None, State::Read, 0);
         let value = "v".repeat(20_000);
         let talk = async {
             let (mut server, mut client) = connected(SOCKET).await;

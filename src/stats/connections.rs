@@ -1,13 +1,18 @@
 //! The register of open connections and of listening sockets, for `stats conns`.
 //!
 //! The server enters each when it is accepted or bound, and takes it out when it closes; entries
-//! are updated by their own connection only. A map that many tasks share: dashmap.
+//! are updated by their own connection only, but for what access rules say of it. Beside what is shown
+//! they hold what the server needs to hold a connection against other rules, and to close it. A map
+//! that many tasks share: dashmap.
 
-use std::sync::Arc;
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
+use tokio::task::AbortHandle;
 
 use crate::protocol::reply::Stat;
 
@@ -40,22 +45,55 @@ impl State {
     ];
 }
 
+/// Where a connection comes from; of a listening socket, where it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// The peer on TCP, shown as `tcp:127.0.0.1:40000`.
+    Tcp(SocketAddr),
+    /// A name as it is shown, such as `unix:/path`.
+    Named(Arc<str>),
+}
+
+impl Address {
+    /// The peer, if that is on TCP.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Tcp(addr) => Some(*addr),
+            Address::Named(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(addr) => write!(formatter, "tcp:{addr}"),
+            Address::Named(name) => formatter.write_str(name),
+        }
+    }
+}
+
 /// What is known of one connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// The peer, as `tcp:127.0.0.1:40000` or `unix:/path`; of a listening socket, its own address.
-    pub peer: Box<str>,
+    /// The peer; of a listening socket, its own address.
+    pub peer: Address,
     /// The address it came in on, shared by all its connections; a listening socket has none.
     pub local: Option<Arc<str>>,
     /// The second of the last command.
     pub last_command: AtomicU32,
     state: AtomicU8,
+    /// Its peer may only read; read by the connection at each turn.
+    pub read_only: AtomicBool,
+    /// The peer's user, where that is known.
+    pub uid: OnceLock<u32>,
+    task: OnceLock<AbortHandle>,
 }
 
 impl Connection {
     /// One that is entered at this second.
     pub fn new(
-        peer: Box<str>,
+        peer: Address,
         local: Option<Arc<str>>,
         state: State,
         now_seconds: u32,
@@ -65,7 +103,21 @@ impl Connection {
             local,
             last_command: AtomicU32::new(now_seconds),
             state: AtomicU8::new(state as u8),
+            read_only: AtomicBool::new(false),
+            uid: OnceLock::new(),
+            task: OnceLock::new(),
         }
+    }
+
+    /// Notes the task that serves it, once.
+    pub fn is_served_by(&self, task: AbortHandle) {
+        // There is one task, from its beginning to its end.
+        let _ = self.task.set(task);
+    }
+
+    /// Has its task dropped, and with that its socket closed, at once and whatever it is doing.
+    pub fn close(&self) {
+        self.task.get().into_iter().for_each(AbortHandle::abort);
     }
 
     /// Notes what it is doing now. Costs a store.
@@ -77,7 +129,7 @@ impl Connection {
         let idle = now_seconds.saturating_sub(self.last_command.load(Relaxed));
         let state = State::NAMES[usize::from(self.state.load(Relaxed))];
         let stat = |name: &str, value: &str| Stat::new(format!("{number}:{name}"), value);
-        let mut lines = vec![stat("addr", &self.peer)];
+        let mut lines = vec![stat("addr", &self.peer.to_string())];
         lines.extend(self.local.iter().map(|local| stat("listen_addr", local)));
         lines.push(stat("state", state));
         lines.push(stat("secs_since_last_cmd", &idle.to_string()));
@@ -103,6 +155,13 @@ impl Connections {
     /// Takes a connection out.
     pub fn leave(&self, number: u64) {
         self.open.remove(&number);
+    }
+
+    /// The connections that there are now, without the listening sockets.
+    pub fn clients(&self) -> Vec<Arc<Connection>> {
+        let all = self.open.iter().map(|entry| Arc::clone(entry.value()));
+        all.filter(|connection| connection.local.is_some())
+            .collect()
     }
 
     /// `stats conns`, with memcached's columns (`memcached.c`, `process_stats_conns`).

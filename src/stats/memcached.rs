@@ -96,6 +96,14 @@ fn connection_lines(lines: &mut Vec<Stat>, server: &ServerCounters, process: &Pr
             server.rejected_connections.load(Relaxed),
         ),
         Stat::new("connection_structures", open),
+        Stat::new("access_refused", server.access_refused.load(Relaxed)),
+        Stat::new("access_unnamed", server.access_unnamed.load(Relaxed)),
+        Stat::new("access_closed", server.access_closed.load(Relaxed)),
+        Stat::new("peer_lookups", server.peer_lookups.load(Relaxed)),
+        Stat::new(
+            "peer_lookup_failures",
+            server.peer_lookup_failures.load(Relaxed),
+        ),
     ]);
 }
 
@@ -123,6 +131,7 @@ fn command_lines(lines: &mut Vec<Stat>, sums: &Snapshot) {
         Stat::new("touch_misses", sums.touch_misses),
         Stat::new("store_too_large", sums.store_too_large),
         Stat::new("store_no_memory", sums.store_no_memory),
+        Stat::new("access_write_refused", sums.access_write_refused),
         Stat::new("failures_untold", sums.failures_untold),
         Stat::new("auth_cmds", sums.auth_cmds),
         Stat::new("auth_errors", sums.auth_errors),

@@ -129,6 +129,8 @@ counters! {
     store_no_memory,
     /// Connections closed since they were silent too long (`-o idle_timeout`).
     idle_kicks,
+    /// Commands refused as their client may only read.
+    access_write_refused,
     /// Failures that keystonemiddleware was told as a success or a miss.
     failures_untold,
     /// Users and passwords that were looked at.
@@ -154,6 +156,16 @@ pub struct ServerCounters {
     pub total_connections: AtomicU64,
     /// Connections turned away over `-c`.
     pub rejected_connections: AtomicU64,
+    /// Connections refused by the access rules.
+    pub access_refused: AtomicU64,
+    /// Those of them whose peer could not be named.
+    pub access_unnamed: AtomicU64,
+    /// Connections closed since access rules that came later refuse them.
+    pub access_closed: AtomicU64,
+    /// Times it was asked who is at the other end of a connection.
+    pub peer_lookups: AtomicU64,
+    /// Those that the system did not answer.
+    pub peer_lookup_failures: AtomicU64,
     /// Clients of a TLS listener whose handshake failed or took too long.
     pub ssl_handshake_errors: AtomicU64,
     /// Connections that ended since what came after their handshake was no TLS.

@@ -10,7 +10,7 @@ use prometheus::{
 };
 
 use super::memcached::Process;
-use super::{Snapshot, Stats};
+use super::{ServerCounters, Snapshot, Stats};
 use crate::clock::Now;
 use crate::protocol::MEMCACHED_VERSION;
 use crate::store::{Cause, Store};
@@ -29,6 +29,7 @@ pub fn render(
     metrics.process(process, now)?;
     metrics.commands(&stats.total())?;
     metrics.connections(stats, process)?;
+    metrics.access(&stats.server)?;
     metrics.items(store)?;
     metrics.packing(&stats.total(), store)?;
     let mut text = Vec::new();
@@ -112,6 +113,11 @@ impl Metrics {
             sums.auth_errors,
         )?;
         self.counter(
+            "tokencached_access_writes_refused_total",
+            "Commands refused as their client may only read.",
+            sums.access_write_refused,
+        )?;
+        self.counter(
             "tokencached_failures_untold_total",
             "Failures in the binary protocol that keystonemiddleware was told as a success or a miss.",
             sums.failures_untold,
@@ -161,6 +167,40 @@ impl Metrics {
             "Times accepting had to pause.",
             server.listen_disabled_num.load(Relaxed),
         )
+    }
+
+    fn access(&self, server: &ServerCounters) -> prometheus::Result<()> {
+        use std::sync::atomic::Ordering::Relaxed;
+        for (name, help, value) in [
+            (
+                "tokencached_access_refused_total",
+                "Connections refused by the access rules.",
+                &server.access_refused,
+            ),
+            (
+                "tokencached_access_unnamed_total",
+                "Those of them whose peer could not be named.",
+                &server.access_unnamed,
+            ),
+            (
+                "tokencached_access_closed_total",
+                "Connections closed since access rules that came later refuse them.",
+                &server.access_closed,
+            ),
+            (
+                "tokencached_peer_lookups_total",
+                "Times it was asked who is at the other end of a connection.",
+                &server.peer_lookups,
+            ),
+            (
+                "tokencached_peer_lookup_failures_total",
+                "Those that the system did not answer.",
+                &server.peer_lookup_failures,
+            ),
+        ] {
+            self.counter(name, help, value.load(Relaxed))?;
+        }
+        Ok(())
     }
 
     fn items(&self, store: &Store) -> prometheus::Result<()> {
@@ -283,6 +323,8 @@ mod tests {
     fn a_scrape_shows_what_was_counted() {
         let stats = Stats::default();
         stats.register_worker().get_hits.add(5);
+        let refused = &stats.server.access_refused;
+        refused.fetch_add(3, std::sync::atomic::Ordering::Relaxed);
         let store = Store::new(&Options::default()).unwrap();
         let now = Clock::manual().now();
         let process = Process {
@@ -293,5 +335,6 @@ mod tests {
         let text = render(&stats, &store, &process, now).unwrap();
         assert!(text.contains(r#"memcached_commands_total{command="get",status="hit"} 5"#));
         assert!(text.contains("memcached_max_connections 10"));
+        assert!(text.contains("tokencached_access_refused_total 3"));
     }
 }

@@ -21,6 +21,8 @@ pub struct Fetch {
     pub recache_after_touch: bool,
     /// The look-up does not count as a read.
     pub unnoticed: bool,
+    /// This client is never the one that is told to make an item anew.
+    pub only_reads: bool,
 }
 
 /// What was known of an item when it was found, before the look-up changed it.
@@ -101,7 +103,7 @@ impl Store {
         };
         let is_due = |before: u32| expiry != NEVER && expiry < before;
         let wanted = seen.marks.stale || fetch.recache_before.is_some_and(is_due);
-        if wanted && !seen.marks.token_sent {
+        if wanted && !seen.marks.token_sent && !fetch.only_reads {
             seen.won = item.send_token();
             // Another may have been told since its marks were read.
             seen.marks.token_sent = !seen.won;

@@ -3,6 +3,7 @@
 //! Each module protects one promise, named in its header; the tests are named after the behaviour.
 //! None measures time. What is bounded is bytes, CPU time and counts.
 
+mod access;
 mod auth;
 mod binary;
 mod budget;

@@ -87,7 +87,9 @@ fn status_of(error: Error) -> u16 {
         Error::NotNumeric => status::NOT_NUMERIC,
         Error::NoSuchStats | Error::StatsDetailNotAllowed => status::NOT_FOUND,
         // As in memcached, whose clients know no other word for "not allowed".
-        Error::AuthenticationFailure | Error::FlushNotAllowed => status::AUTHENTICATION_ERROR,
+        Error::AuthenticationFailure | Error::FlushNotAllowed | Error::WritingNotAllowed => {
+            status::AUTHENTICATION_ERROR
+        }
         Error::OutOfMemory | Error::OutOfMemoryForDelta | Error::OutOfMemoryForNumber => {
             status::OUT_OF_MEMORY
         }

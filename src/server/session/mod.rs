@@ -10,6 +10,7 @@
 //!   wait, so a peer that does not read stops being served.
 
 mod gate;
+mod reader;
 
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ pub struct Session<'e> {
     codec: Codec,
     /// The client has said who it is, or need not.
     admitted: bool,
+    /// The client may only read.
+    read_only: bool,
     /// SASL has begun, and waits for the client's next message.
     sasl_begun: bool,
     /// Wrong passwords so far.
@@ -136,11 +139,17 @@ impl<'e> Session<'e> {
             rules,
             codec: Codec::new(rules.protocol),
             admitted: rules.users.is_none(),
+            read_only: false,
             sasl_begun: false,
             refusals: 0,
             skip: 0,
             incoming: None,
         }
+    }
+
+    /// Says whether the client may only read, from its next command on.
+    pub fn set_read_only(&mut self, read_only: bool) {
+        self.read_only = read_only;
     }
 
     /// Whether it is between two requests, with nothing begun.
@@ -193,6 +202,9 @@ impl<'e> Session<'e> {
     pub fn refuse_for_memory(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> (usize, Step) {
         let room = KeyRoom::default();
         match self.codec.decode(input, &room, self.rules.binary_strict) {
+            Decoded::NeedBody(upload) if self.admitted && self.read_only => {
+                (self.refuse_upload(&upload, turn), Step::Send)
+            }
             Decoded::NeedBody(upload) if self.admitted => {
                 let error = self
                     .engine
@@ -237,9 +249,20 @@ impl<'e> Session<'e> {
         {
             return next;
         }
-        let reply = self
-            .engine
-            .execute(&request.command, turn.counters, turn.now);
+        if self.read_only {
+            return self.read(request, turn);
+        }
+        self.carry_out(&request.command, request, turn)
+    }
+
+    #[inline]
+    fn carry_out(
+        &mut self,
+        command: &Command<'_>,
+        request: &Request<'_>,
+        turn: &mut Turn<'_, 'e>,
+    ) -> Next {
+        let reply = self.engine.execute(command, turn.counters, turn.now);
         let closes = matches!(reply, Reply::Close);
         self.answer(&request.envelope, reply, turn);
         if closes {
@@ -252,6 +275,9 @@ impl<'e> Session<'e> {
         if !self.admitted {
             let bytes = self.refuse(upload, Error::AuthenticationFailure, turn);
             return after_refusal(&upload.envelope.form, bytes);
+        }
+        if self.read_only {
+            return Next::Consumed(self.refuse_upload(upload, turn));
         }
         let value_bytes = upload.value_bytes as usize;
         match self
@@ -274,6 +300,9 @@ impl<'e> Session<'e> {
     /// which never looks at the end of what it skips.
     fn reject(&mut self, upload: &Upload<'_>, turn: &mut Turn<'_, 'e>) -> Next {
         turn.spend(COMMAND_WORK);
+        if self.read_only {
+            return Next::Consumed(self.refuse_upload(upload, turn));
+        }
         let value_bytes = upload.value_bytes as usize;
         let too_large =
             self.engine
@@ -327,7 +356,10 @@ impl<'e> Session<'e> {
             self.incoming = Some(incoming);
             return taken;
         };
-        if matches!(end, b"\r\n" | b"") {
+        if self.read_only {
+            // Since it began.
+            self.refuse_incoming(&incoming.envelope, turn);
+        } else if matches!(end, b"\r\n" | b"") {
             self.finish(*incoming, turn);
         } else {
             self.answer(&incoming.envelope, Reply::Error(Error::BadDataChunk), turn);
@@ -611,6 +643,47 @@ mod tests {
         assert_eq!(peer.refuse(line), (line.len(), Step::Close));
         let refusal = "SERVER_ERROR out of memory reading request\r\n";
         assert_eq!(peer.answer(), refusal);
+    }
+
+    #[test]
+    fn a_reader_leaves_no_trace_however_its_values_come() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        let refusal = "CLIENT_ERROR writing not allowed\r\n";
+        assert_eq!(peer.ask(b"set k 0 0 1\r\nA\r\n"), "STORED\r\n");
+        peer.session.set_read_only(true);
+        for bytes in [10_000, 500_000, 2_000_000] {
+            let header = format!("set k 0 0 {bytes}\r\n");
+            assert_eq!(peer.ask(header.as_bytes()), refusal);
+            assert_eq!(peer.ask(&vec![b'x'; bytes]), "");
+            assert_eq!(peer.ask(b"\r\nget k\r\n"), "VALUE k 0 1\r\nA\r\nEND\r\n");
+        }
+        // For which no buffer can be had, where others lose the old value.
+        let header = b"set k 0 0 10000\r\n";
+        assert_eq!(peer.refuse(header), (header.len(), Step::Send));
+        assert_eq!(peer.answer(), refusal);
+        assert_eq!(peer.ask(&[b'x'; 10_000]), "");
+        assert_eq!(peer.ask(b"\r\nget k\r\n"), "VALUE k 0 1\r\nA\r\nEND\r\n");
+        // One answer to one line, however many keys it has.
+        assert_eq!(
+            peer.ask(b"gat 60 k k k\r\nget k\r\n"),
+            format!("{refusal}VALUE k 0 1\r\nA\r\nEND\r\n")
+        );
+        assert_eq!(peer.ask(b"delete k noreply\r\n"), "");
+    }
+
+    #[test]
+    fn a_large_value_of_who_becomes_a_reader_meanwhile_is_not_stored() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        assert_eq!(peer.ask(b"set k 0 0 1\r\nA\r\n"), "STORED\r\n");
+        assert_eq!(peer.ask(b"set k 0 0 500000\r\nxxx"), "");
+        peer.session.set_read_only(true);
+        assert_eq!(peer.ask(&[b'x'; 499_997]), "");
+        assert_eq!(peer.ask(b"\r\n"), "CLIENT_ERROR writing not allowed\r\n");
+        assert_eq!(peer.ask(b"get k\r\n"), "VALUE k 0 1\r\nA\r\nEND\r\n");
+        peer.session.set_read_only(false);
+        assert_eq!(peer.ask(b"delete k\r\n"), "DELETED\r\n");
     }
 
     #[test]

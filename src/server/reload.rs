@@ -1,0 +1,153 @@
+//! SIGHUP: what can change while the server runs is read again and put in force.
+//!
+//! `main.rs` gives [`run`](super::run) a [`Reload`], which reads the configuration anew; the server does
+//! not know where from. Then certificates, users and passwords are read again, and memory limit,
+//! verbosity and access rules become what the configuration says now. What else it changes is named,
+//! a line each, as it takes a restart.
+//!
+//! Invariants:
+//! - a configuration that cannot be used changes nothing, and is one line in the log;
+//! - reading it, which may block, holds nobody up: it has a thread of its own;
+//! - only what the configuration changes is changed: a limit or verbosity that a client has set stays
+//!   until the configuration says another one;
+//! - a connection that new rules refuse is closed, whatever it is doing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::access::{Access, Rules};
+use super::auth::Users;
+use super::peer::Ends;
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::stats::connections::Connection;
+
+/// What a configuration that was read again says of all that can change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// `-m`, in bytes.
+    pub memory_limit_bytes: u64,
+    /// `-v`
+    pub verbosity: u32,
+    /// `[access]`
+    pub access: Option<Rules>,
+    /// Lines about what takes a restart, and what the operator should know.
+    pub remarks: Vec<String>,
+}
+
+/// Reads the configuration again; an error is one line.
+pub type Reload = dyn Fn() -> Result<Fresh, String> + Send + Sync;
+
+/// Carries SIGHUP out.
+pub struct Reloader {
+    /// How to read the configuration, and what it said last.
+    pub source: (Arc<Reload>, Fresh),
+    /// What has limit, verbosity and certificates.
+    pub engine: Arc<Engine>,
+    /// Users and passwords, where there are any.
+    pub users: Option<Arc<Users>>,
+    /// The rules in force.
+    pub access: Arc<Access>,
+}
+
+impl Reloader {
+    /// Reads everything again. What comes of it is logged.
+    pub async fn reload(&mut self) {
+        let fresh = match self.read().await {
+            Ok(fresh) => fresh,
+            Err(line) => {
+                tracing::error!("{line} (nothing has changed)");
+                return;
+            }
+        };
+        drop(self.engine.refresh_certs(Clock::System.now()));
+        match self.users.as_deref().map(Users::reload) {
+            None => {}
+            Some(Ok(())) => tracing::info!("users and passwords are read again"),
+            Some(Err(error)) => tracing::error!("{error}; those read before stay in force"),
+        }
+        self.apply(fresh);
+    }
+
+    async fn read(&self) -> Result<Fresh, String> {
+        let reload = Arc::clone(&self.source.0);
+        let read = tokio::task::spawn_blocking(move || reload()).await;
+        read.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn apply(&mut self, fresh: Fresh) {
+        tracing::info!("the configuration is read again");
+        for remark in &fresh.remarks {
+            tracing::warn!("{remark}");
+        }
+        let last = std::mem::replace(&mut self.source.1, fresh.clone());
+        if fresh.memory_limit_bytes != last.memory_limit_bytes {
+            self.limit_memory(fresh.memory_limit_bytes);
+        }
+        if fresh.verbosity != last.verbosity {
+            self.engine.set_verbosity(fresh.verbosity);
+            tracing::info!("verbosity is {}", fresh.verbosity);
+        }
+        let had_rules = last.access.is_some();
+        match self.access.replace(fresh.access.clone()) {
+            // Groups may have changed where rules have not.
+            Ok(()) if had_rules || fresh.access.is_some() => self.review(),
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!(
+                    "access: who is on loopback cannot be looked up: {error}; allow AF_NETLINK (the rules before stay in force)"
+                );
+                self.source.1.access = last.access;
+            }
+        }
+    }
+
+    fn limit_memory(&self, bytes: u64) {
+        let mib = bytes >> 20;
+        if self.engine.set_memory_limit(bytes, Clock::System.now()) {
+            tracing::info!("the memory limit is {mib} MiB");
+        } else {
+            tracing::warn!(
+                "memory_limit: {mib} MiB is beyond what the memory file was made for; it takes a restart, with a higher memory_ceiling if need be"
+            );
+        }
+    }
+
+    /// Holds every connection against the rules.
+    fn review(&self) {
+        let stats = self.engine.stats();
+        let mut closed = 0;
+        for connection in stats.connections.clients() {
+            if self.access.is_on() && connection.uid.get().is_none() {
+                stats.server.peer_lookups.fetch_add(1, Relaxed);
+            }
+            let ends = ends_of(&connection);
+            match self.access.reconsider(connection.uid.get().copied(), ends) {
+                Ok(admission) => {
+                    if let Some(uid) = admission.uid {
+                        // Known before, or never.
+                        let _ = connection.uid.set(uid);
+                    }
+                    connection.read_only.store(admission.read_only, Relaxed);
+                }
+                Err(refusal) => {
+                    closed += 1;
+                    stats.server.access_closed.fetch_add(1, Relaxed);
+                    if self.access.may_log(Clock::System.now().seconds).is_some() {
+                        let listener = connection.local.as_deref().unwrap_or_default();
+                        tracing::warn!("{}", refusal.line("closed", listener));
+                    }
+                    connection.close();
+                }
+            }
+        }
+        tracing::info!("access rules are read again; connections closed by them: {closed}");
+    }
+}
+
+/// Both addresses of a connection over TCP. One that came in on a wildcard address does not know its own.
+fn ends_of(connection: &Connection) -> Option<Ends> {
+    let peer = connection.peer.tcp()?;
+    let local = connection.local.as_deref()?.strip_prefix("tcp:")?;
+    Some(Ends::new(peer, local.parse().ok()?))
+}
