@@ -752,15 +752,26 @@ fn the_units_start_with_what_they_ship() {
         started_by(own),
         ["--config /etc/tokencached/tokencached.toml"]
     );
-    assert_eq!(started_by(taken), ["--memcached-conf /etc/memcached.conf"]);
-    let shipped = include_str!("../systemd/tokencached.toml");
-    let config = run(false, "--config toml", "", shipped);
     assert_eq!(
-        config.table(),
-        run(false, "", "", "").table(),
-        "all is commented out"
+        started_by(taken),
+        ["--memcached-conf /etc/memcached.conf --config /etc/tokencached/takeover.toml"]
     );
-    let config = run(true, "--memcached-conf conf", CHARM, "");
+    let settings = |config: &Config| -> Vec<String> {
+        let shown = config.settings.iter();
+        let shown = shown.filter(|shown| shown.key != "access");
+        shown.map(ToString::to_string).collect()
+    };
+    let own = include_str!("../systemd/tokencached.toml");
+    let config = run(false, "--config toml", "", own);
+    assert_eq!(
+        settings(&config),
+        settings(&run(false, "", "", "")),
+        "all but the rules is commented out"
+    );
+    let taken = include_str!("../systemd/takeover.toml");
+    let config = run(true, "--memcached-conf conf --config toml", CHARM, taken);
+    let before = run(true, "--memcached-conf conf", CHARM, "");
+    assert_eq!(settings(&config), settings(&before));
     assert_eq!(listens(&config), ["[::1]:11211"]);
 }
 
@@ -768,8 +779,8 @@ fn the_units_start_with_what_they_ship() {
 fn the_shipped_file_shows_defaults() {
     let shipped = include_str!("../systemd/tokencached.toml");
     let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
-    let keys = shipped.lines().filter(is_key).map(|line| &line[1..]);
-    let toml: Vec<&str> = keys.collect();
+    let lines = shipped.lines().take_while(|line| *line != "[access]");
+    let toml: Vec<&str> = lines.filter(is_key).map(|line| &line[1..]).collect();
     assert!(toml.len() > 5, "{toml:?}");
     let values = |config: &Config| {
         let shown = config.settings.iter();
@@ -919,9 +930,13 @@ fn read_again_a_configuration_says_what_takes_a_restart() {
 #[test]
 fn the_shipped_access_rules_let_services_in_and_nobody_else() {
     use tokencached::server::access::{Person, Verdict};
-    let toml = include_str!("../systemd/access.toml");
-    let config = run(true, "-u root --config toml", "", toml);
-    let rules = config.server.access.expect("there are rules");
+    let own = include_str!("../systemd/tokencached.toml");
+    let taken = include_str!("../systemd/takeover.toml");
+    let [rules, same] = [own, taken].map(|toml| {
+        let config = run(true, "-u root --config toml", "", toml);
+        config.server.access.expect("there are rules")
+    });
+    assert_eq!(rules, same);
     for (uid, expected) in [
         (0, Verdict::Full),
         (112, Verdict::Full),

@@ -24,9 +24,20 @@ pub struct Document {
 /// What the daemon's man page says beyond its options.
 const SECTIONS: &[(&str, &str)] = &[
     (
+        "ACCESS RULES",
+        "The table [access] of --config says whose processes may connect, by the user at the other end of a \
+         unix socket or of a connection over loopback; without it everybody may. Its keys: default (\"allow\" or \
+         \"deny\", for whoever is named by nothing else), and the lists connect (may read and write), read_only \
+         (may only read) and deny (may not connect). deny goes before read_only, that before connect. A name is \
+         a user's, %name a group's, both may be numbers; @system is root and the users of services, @server the \
+         user that the server runs as. With any rule, a peer that cannot be named is refused.",
+    ),
+    (
         "SIGNALS",
         "SIGTERM, SIGINT and SIGUSR1 end the server once requests that were begun are finished. SIGHUP reads \
-         certificates, users and passwords again.",
+         the configuration again, and with it certificates, users and passwords: memory_limit, verbose and \
+         [access] are put in force, and what else has changed is named in the log, as it takes a restart. \
+         Connections that new rules refuse are closed.",
     ),
     (
         "EXIT STATUS",
@@ -40,8 +51,8 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "FILES",
-        "/etc/tokencached/tokencached.toml is read by tokencached.service, /etc/memcached.conf by \
-         memcached.service where tokencached-takeover is installed.",
+        "/etc/tokencached/tokencached.toml is read by tokencached.service, /etc/memcached.conf and \
+         /etc/tokencached/takeover.toml by memcached.service where tokencached-takeover is installed.",
     ),
     (
         "SEE ALSO",

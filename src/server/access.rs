@@ -13,7 +13,7 @@
 //!   one, for the name of who is refused. All of this runs in the main thread, where a database that
 //!   is slow to answer holds up accepting and nothing else. What it said holds until the rules
 //!   are read again, for at most `KNOWN_MAX` uids; if it fails, that is a refusal, and it is asked again;
-//! - at most `LINES_MAX` refusals are logged in `LINES_WITHIN_SECONDS`, with how many were not.
+//! - refusals are logged within a [`Quota`], with how many were not.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -23,6 +23,7 @@ use std::ops::RangeInclusive;
 use nix::unistd::{Uid, User, getgrouplist};
 use parking_lot::Mutex;
 
+use super::complaint::Quota;
 use super::peer::{self, Ends, Peers, Unnamed};
 
 /// Users of services beyond the system's own range: those that Debian gives its packages (`60000` to `64999`
@@ -32,12 +33,6 @@ const SERVICE_UIDS: RangeInclusive<u32> = 61_184..=65_519;
 
 /// Uids whose verdict is remembered.
 const KNOWN_MAX: usize = 1024;
-
-/// Refusals that are logged in a stretch of time.
-const LINES_MAX: u32 = 10;
-
-/// How long such a stretch is.
-const LINES_WITHIN_SECONDS: u32 = 10;
 
 /// Whom a rule names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +191,7 @@ struct State {
     /// Open from the first rules on.
     peers: Option<Peers>,
     known: HashMap<u32, Known>,
-    lines: Lines,
+    lines: Quota,
 }
 
 /// A verdict, and the name of who is refused.
@@ -217,7 +212,7 @@ impl Access {
             server_uid: nix::unistd::geteuid().as_raw(),
             peers: None,
             known: HashMap::new(),
-            lines: Lines::default(),
+            lines: Quota::default(),
         }));
         access.replace(rules)?;
         Ok(access)
@@ -353,29 +348,6 @@ fn name_of(uid: u32) -> Option<String> {
     user.map(|user| user.name)
 }
 
-/// How many lines may still be logged in this stretch of time.
-#[derive(Debug, Default)]
-struct Lines {
-    since_seconds: u32,
-    said: u32,
-    left_out: u64,
-}
-
-impl Lines {
-    /// Takes a line, if one is left; gives how many were left out before it.
-    fn take(&mut self, now_seconds: u32) -> Option<u64> {
-        if now_seconds.saturating_sub(self.since_seconds) >= LINES_WITHIN_SECONDS {
-            (self.since_seconds, self.said) = (now_seconds, 0);
-        }
-        if self.said >= LINES_MAX {
-            self.left_out += 1;
-            return None;
-        }
-        self.said += 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -485,15 +457,5 @@ mod tests {
             access.reconsider(Some(uid), None).unwrap();
             assert!(access.0.lock().known.len() <= KNOWN_MAX);
         }
-    }
-
-    #[test]
-    fn a_flood_of_refusals_is_counted_in_the_lines_that_are_left() {
-        let mut lines = Lines::default();
-        let said = (0..1_000).filter_map(|_| lines.take(100)).count();
-        assert_eq!(said, LINES_MAX as usize);
-        assert_eq!(lines.take(109), None);
-        assert_eq!(lines.take(110), Some(1_001 - u64::from(LINES_MAX)));
-        assert_eq!(lines.take(110), Some(0));
     }
 }

@@ -1,4 +1,5 @@
-//! Warnings that clients bring about, each at most once a minute, so that nobody can fill a log.
+//! Warnings that clients bring about, few enough that nobody can fill a log: of a kind one a minute
+//! ([`Complaint`]); of refusals, which name whom they refuse, ten in ten seconds ([`Quota`]).
 //!
 //! A wrong password or certificate leaves an API service without its cache, and its own log says nothing of
 //! it: the server's has to.
@@ -69,6 +70,35 @@ impl Complaints {
     }
 }
 
+/// Lines that name somebody in a stretch of time.
+const QUOTA_MAX: u32 = 10;
+
+/// How long such a stretch is.
+const QUOTA_SECONDS: u32 = 10;
+
+/// How many lines may still be logged in this stretch of time.
+#[derive(Debug, Default)]
+pub struct Quota {
+    since_seconds: u32,
+    said: u32,
+    left_out: u64,
+}
+
+impl Quota {
+    /// Takes a line, if one is left; gives how many were left out before it.
+    pub fn take(&mut self, now_seconds: u32) -> Option<u64> {
+        if now_seconds.saturating_sub(self.since_seconds) >= QUOTA_SECONDS {
+            (self.since_seconds, self.said) = (now_seconds, 0);
+        }
+        if self.said >= QUOTA_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        self.said += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +111,15 @@ mod tests {
         assert_eq!(complaint.is_due(59), None);
         assert_eq!(complaint.is_due(60), Some(3));
         assert_eq!(complaint.is_due(61), None);
+    }
+
+    #[test]
+    fn a_flood_of_lines_is_counted_in_those_that_are_left() {
+        let mut quota = Quota::default();
+        let said = (0..1_000).filter_map(|_| quota.take(100)).count();
+        assert_eq!(said, QUOTA_MAX as usize);
+        assert_eq!(quota.take(109), None);
+        assert_eq!(quota.take(110), Some(1_001 - u64::from(QUOTA_MAX)));
+        assert_eq!(quota.take(110), Some(0));
     }
 }

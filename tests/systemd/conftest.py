@@ -22,3 +22,13 @@ def taken(unit):
     unit.run(f"dpkg -i {deb('tokencached')} {deb('tokencached-takeover')}")
     assert unit.program("memcached") == "/usr/bin/tokencached"
     return unit
+
+
+@pytest.fixture
+def upgrade():
+    """Installs the next revision of both packages, and answers no questions."""
+
+    def install(machine):
+        machine.run(f"dpkg -i {deb('tokencached', 2)} {deb('tokencached-takeover', 2)} </dev/null")
+
+    return install

@@ -13,15 +13,65 @@ SYSTEM = pathlib.Path(os.environ["SYSTEM"])
 DEBS = pathlib.Path(os.environ["DEBS"])
 CHARM = (ROOT / "tests/config/memcached.conf").read_text()
 
-# Runs in the machine's network, with this machine's Python.
-ASK = """
-import socket, sys
-host, port = sys.argv[1], int(sys.argv[2])
-peer = socket.create_connection((host, port), 10)
-peer.sendall(sys.stdin.buffer.read())
-peer.shutdown(socket.SHUT_WR)
-while answer := peer.recv(65536):
-    sys.stdout.buffer.write(answer)
+# What runs in the machine's network, with this machine's Python, begins with this: arguments are a user's number,
+# that of the group, and where the server is: host and port, or the path of a unix socket, which only root can see from here.
+CLIENT = """
+import os, socket, sys
+uid, gid, *place = sys.argv[1:]
+if len(place) == 1:
+    place = f"/proc/self/fd/{os.open(place[0], os.O_PATH)}"
+else:
+    place = (place[0], int(place[1]))
+os.setgroups([])
+os.setgid(int(gid))
+os.setuid(int(uid))
+
+def connect():
+    if isinstance(place, tuple):
+        return socket.create_connection(place, 10)
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(10)
+    peer.connect(place)
+    return peer
+"""
+
+# Says what it reads, once the server has answered; a reset is the end of the answer.
+ASK = CLIENT + """
+peer = connect()
+try:
+    peer.sendall(b"version\\r\\n")
+    if answer := peer.recv(65536):
+        peer.sendall(sys.stdin.buffer.read() + b"quit\\r\\n")
+        while answer := peer.recv(65536):
+            sys.stdout.buffer.write(answer)
+except (ConnectionResetError, BrokenPipeError):
+    pass
+"""
+
+# Sends and leaves at once, a thousand times, by closing and by a reset.
+STRIKE = CLIENT + """
+import struct
+for number in range(1000):
+    peer = connect()
+    if number % 2:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    try:
+        peer.sendall(b"set forged%d 0 0 1\\r\\nX\\r\\n" % number)
+    except OSError:
+        pass
+    peer.close()
+"""
+
+# Stays until it is closed.
+STAY = CLIENT + """
+peer = connect()
+peer.sendall(b"version\\r\\n")
+print(peer.recv(100).decode().strip(), flush=True)
+peer.settimeout(60)
+try:
+    print("closed" if peer.recv(100) == b"" else "told")
+except ConnectionResetError:
+    print("closed")
 """
 
 # As above; holds an address until it is ended.
@@ -129,16 +179,35 @@ class Machine:
         self.path(path).parent.mkdir(parents=True, exist_ok=True)
         self.path(path).write_text(text)
 
-    def ask(self, request, host="::1", port=11211):
-        """What a server says to this; nothing if none listens."""
+    def _client(self, script, user="root", host="::1", port=11211, unix=None):
+        """A command that runs a script as a user of the machine."""
+        numbers = self.run(f"id -u {user}; id -g {user}").split()
+        place = [str(self.path(unix))] if unix else [host, str(port)]
+        return [*self._enter("--net"), sys.executable, "-c", script, *numbers, *place]
+
+    def ask(self, request, **who_and_where):
+        """What a server says to this; nothing if none listens, or it closes the connection."""
         done = subprocess.run(
-            [*self._enter("--net"), sys.executable, "-c", ASK, host, str(port)],
+            self._client(ASK, **who_and_where),
             input=request.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             timeout=30,
         )
+        # Nobody listens, or answers: of all that can go wrong, what these tests ask for.
+        is_told = any(error in done.stderr for error in [b"ConnectionRefusedError", b"TimeoutError"])
+        assert done.returncode == 0 or is_told, done.stderr.decode()
         return done.stdout.decode()
+
+    def strike(self, **who_and_where):
+        """Sends and leaves at once, a thousand times."""
+        subprocess.run(self._client(STRIKE, **who_and_where), check=True, timeout=120)
+
+    def stay(self, **who_and_where):
+        """A client that stays; its output ends with `closed` once it is."""
+        stays = subprocess.Popen(self._client(STAY, **who_and_where), stdout=subprocess.PIPE, text=True)
+        assert stays.stdout.readline().startswith("VERSION ")
+        return stays
 
     def stats(self, **place):
         lines = [line.split(" ", 2) for line in self.ask("stats\r\n", **place).split("\r\n")]

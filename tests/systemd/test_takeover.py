@@ -1,9 +1,4 @@
-"""What the package tokencached-takeover makes of memcached.service on an API unit.
-
-Two things wait for access rules, and belong here: that they hold between real users over TCP and over a unix
-socket, and that a client which sends and closes before it is looked up plants nothing. `Machine` would need to run
-clients as those users.
-"""
+"""What the package tokencached-takeover makes of memcached.service on an API unit."""
 
 import pytest
 
