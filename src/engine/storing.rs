@@ -22,7 +22,7 @@ use crate::protocol::error::Error;
 use crate::protocol::number;
 use crate::protocol::reply::{Number, Reply, Stored, Value};
 use crate::stats::{Access, Counters};
-use crate::store::{self, Condition, Fetch, Marks, NEVER, Outcome, Put, Refusal, Seen, Upload};
+use crate::store::{self, Arriving, Condition, Fetch, Marks, NEVER, Outcome, Put, Refusal, Seen};
 
 thread_local! {
     /// Where a value is packed on its way into the store.
@@ -34,7 +34,7 @@ pub enum Begin<'e> {
     /// Collect the value, then execute the command.
     Buffer,
     /// Write the value as it arrives, then [`Engine::finish_store`].
-    Stream(Upload<'e>),
+    Stream(Arriving<'e>),
     /// Answer this and skip the value.
     Refuse(Error),
 }
@@ -57,8 +57,9 @@ impl Engine {
         if extends || is_small || self.may_pack(value_bytes) {
             return Begin::Buffer;
         }
-        match self.store.begin_upload(key, value_bytes, now.seconds) {
-            Ok(upload) => Begin::Stream(upload),
+        let put = self.put_of(store, &[], now);
+        match self.store.begin_upload(&put, value_bytes, now.seconds) {
+            Ok(arriving) => Begin::Stream(arriving),
             Err(refusal) => Begin::Refuse(self.refuse(store, refusal, counters, now)),
         }
     }
@@ -78,14 +79,14 @@ impl Engine {
     /// Carries a storage command out whose value was written as it arrived.
     pub fn finish_store<'e>(
         &'e self,
-        upload: Upload<'e>,
+        arriving: Arriving<'e>,
         store: &command::Store<'_>,
         counters: &Counters,
         now: Now,
     ) -> Reply<'static, Found<'e>> {
         self.count_by_prefix(store);
         let put = self.put_of(store, &[], now);
-        let outcome = upload.finish(&put, now.seconds);
+        let outcome = arriving.finish(&put, now.seconds);
         self.stored(store.mode, outcome, counters)
     }
 

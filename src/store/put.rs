@@ -114,25 +114,46 @@ impl Store {
             Ok(terms) => terms,
             Err(outcome) => return Ok(Placement::Done(outcome)),
         };
-        let lane = Lane::of(terms.expiry);
-        let Some(item) = present else {
-            let departure = shard.shard.ghost.take(write.hash);
-            let returned = departure.is_some_and(|departure| self.comes_back(write, &departure));
-            self.counters
-                .returned
-                .fetch_add(u64::from(returned), Relaxed);
-            let chain = if returned {
-                Chain::Main
-            } else {
-                Chain::Probation
-            };
-            return Ok(Placement::Append(chain, lane));
-        };
-        if self.may_overwrite(&item, write) {
-            let outcome = self.overwrite(&item, write, terms, value);
+        if let Some(item) = &present
+            && self.may_overwrite(item, write)
+        {
+            let outcome = self.overwrite(item, write, terms, value);
             return Ok(Placement::Done(outcome));
         }
-        Ok(Placement::Append(self.chain_of(&item), lane))
+        let chain = self.chain_for(write, present.as_ref(), &mut shard);
+        Ok(Placement::Append(chain, Lane::of(terms.expiry)))
+    }
+
+    /// Decides where a value goes that has yet to arrive, and that is too large for the place of its older
+    /// value; or what becomes of the put, if its condition is not met.
+    pub(super) fn place_ahead(&self, write: &Write<'_>) -> Result<(Chain, Lane), Outcome> {
+        let mut shard = self.lock(write.hash);
+        let present = self.present(&mut shard, write);
+        let terms = write.terms(present.as_ref())?;
+        let chain = self.chain_for(write, present.as_ref(), &mut shard);
+        Ok((chain, Lane::of(terms.expiry)))
+    }
+
+    /// The chain of the present item, or the one that the ghost knows a missing one to deserve.
+    fn chain_for(
+        &self,
+        write: &Write<'_>,
+        present: Option<&Header<'_>>,
+        shard: &mut LockedShard<'_>,
+    ) -> Chain {
+        if let Some(item) = present {
+            return self.chain_of(item);
+        }
+        let departure = shard.shard.ghost.take(write.hash);
+        let returned = departure.is_some_and(|departure| self.comes_back(write, &departure));
+        self.counters
+            .returned
+            .fetch_add(u64::from(returned), Relaxed);
+        if returned {
+            Chain::Main
+        } else {
+            Chain::Probation
+        }
     }
 
     /// Learns from a key that comes back, and says whether it goes to main.

@@ -1,7 +1,7 @@
 //! An item being written: reserved, filled piece by piece, published.
 //!
 //! [`Store::put`] makes one and fills it at once; [`Store::begin_upload`] gives one to a connection
-//! whose large value is still arriving. Until it is published nobody else knows it; dropped before
+//! whose large value is still arriving ([`Arriving`]). Until it is published nobody else knows it; dropped before
 //! that, its room is dead space that the next evacuation wins back.
 //!
 //! Invariants:
@@ -11,8 +11,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
-use super::item::{Checksum, Header, Life, Marks, footprint};
-use super::packing::Packing;
+use super::item::{Checksum, Header, Life, footprint};
 use super::put::{Outcome, Put, Refusal, Write};
 use super::segment::{Chain, Kind, Lane, Segments};
 use super::{Cause, Store};
@@ -32,35 +31,85 @@ pub struct Upload<'s> {
     published: bool,
 }
 
+/// A large value that is still arriving.
+pub enum Arriving<'s> {
+    /// It is written into its room.
+    Into(Upload<'s>),
+    /// It goes by, as the condition was not met when it was announced, and lets nobody leave for it. What
+    /// happens to the key meanwhile does not change the outcome: the put took place before.
+    Past {
+        /// Bytes that have not gone by yet.
+        missing: usize,
+        /// What became of the put.
+        outcome: Outcome,
+    },
+}
+
+impl Arriving<'_> {
+    /// Bytes of the value that have not arrived yet.
+    pub fn missing(&self) -> usize {
+        match self {
+            Arriving::Into(upload) => upload.missing(),
+            Arriving::Past { missing, .. } => *missing,
+        }
+    }
+
+    /// Takes the next bytes of the value. Copies them at most once, under no lock.
+    ///
+    /// # Panics
+    /// If there are more than [`Arriving::missing`].
+    pub fn write(&mut self, bytes: &[u8]) {
+        match self {
+            Arriving::Into(upload) => upload.write(bytes),
+            Arriving::Past { missing, .. } => *missing -= bytes.len(),
+        }
+    }
+
+    /// Publishes the complete value as [`Store::put`] would.
+    ///
+    /// # Panics
+    /// If bytes are missing.
+    pub fn finish(self, put: &Put<'_>, now_seconds: u32) -> Outcome {
+        match self {
+            Arriving::Into(upload) => {
+                let write = Write::new(upload.store, put, upload.value_bytes, now_seconds);
+                upload.publish(&write)
+            }
+            Arriving::Past { missing, outcome } => {
+                assert_eq!(missing, 0, "only complete values have an outcome");
+                outcome
+            }
+        }
+    }
+}
+
 impl Store {
-    /// Reserves whole segments for a large value that is still arriving.
+    /// Reserves whole segments for a large value that is still arriving, if the condition of `put`
+    /// holds; `put` has no value yet.
     ///
     /// # Errors
     /// `TooLarge` above `-I`; `OutOfMemory` if no room can be made, or unfinished uploads hold a
     /// quarter of the memory already.
     pub fn begin_upload(
         &self,
-        key: &[u8],
+        put: &Put<'_>,
         value_bytes: usize,
         now_seconds: u32,
-    ) -> Result<Upload<'_>, Refusal> {
-        if !self.item_fits(key.len(), value_bytes) {
+    ) -> Result<Arriving<'_>, Refusal> {
+        if !self.item_fits(put.key.len(), value_bytes) {
             return Err(Refusal::TooLarge);
         }
-        let put = Put {
-            key,
-            value: &[],
-            packing: Packing::NONE,
-            client_flags: 0,
-            expiry: Some(0),
-            condition: super::Condition::Always,
-            cas_unique: None,
-            marks: Marks::default(),
+        let write = Write::new(self, put, value_bytes, now_seconds);
+        let target = match self.place_ahead(&write) {
+            Ok(target) => target,
+            Err(outcome) => {
+                let missing = value_bytes;
+                return Ok(Arriving::Past { missing, outcome });
+            }
         };
-        let write = Write::new(self, &put, value_bytes, now_seconds);
         let segments = self
             .geometry
-            .segments_for(footprint(key.len(), value_bytes));
+            .segments_for(footprint(put.key.len(), value_bytes));
         let bytes = u64::from(segments) * self.geometry.segment_bytes;
         let held = self.upload_bytes.fetch_add(bytes, Relaxed) + bytes;
         // One upload is always allowed, whatever its share.
@@ -68,11 +117,10 @@ impl Store {
             self.upload_bytes.fetch_sub(bytes, Relaxed);
             return Err(Refusal::OutOfMemory);
         }
-        let reserved = self.reserve(&write, (Chain::Probation, Lane::New));
-        match reserved {
+        match self.reserve(&write, target) {
             Ok(mut upload) => {
                 upload.charged = bytes;
-                Ok(upload)
+                Ok(Arriving::Into(upload))
             }
             Err(refusal) => {
                 self.upload_bytes.fetch_sub(bytes, Relaxed);
@@ -140,7 +188,7 @@ impl Store {
 
 impl Upload<'_> {
     /// Bytes of the value that have not been written yet.
-    pub fn missing(&self) -> usize {
+    fn missing(&self) -> usize {
         self.value_bytes - self.written
     }
 
@@ -148,7 +196,7 @@ impl Upload<'_> {
     ///
     /// # Panics
     /// If there are more than [`Upload::missing`].
-    pub fn write(&mut self, mut bytes: &[u8]) {
+    pub(super) fn write(&mut self, mut bytes: &[u8]) {
         assert!(
             bytes.len() <= self.missing(),
             "a value has the length announced"
@@ -163,15 +211,6 @@ impl Upload<'_> {
             self.written += piece.len();
             bytes = rest;
         }
-    }
-
-    /// Publishes the complete value as [`Store::put`] would.
-    ///
-    /// # Panics
-    /// If bytes are missing.
-    pub fn finish(self, put: &Put<'_>, now_seconds: u32) -> Outcome {
-        let write = Write::new(self.store, put, self.value_bytes, now_seconds);
-        self.publish(&write)
     }
 
     /// Makes the item the one that its key leads to, if the condition holds (still, for a `put`

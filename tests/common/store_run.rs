@@ -266,28 +266,41 @@ impl Run {
         if !self.store.is_large(name.len(), bytes.len()) {
             return;
         }
-        let Ok(mut upload) = self.store.begin_upload(&name, bytes.len(), self.now) else {
-            return;
-        };
-        for piece in bytes.chunks(40_000) {
-            upload.write(piece);
-        }
-        if !finish {
-            return;
-        }
+        // Of every other key only if there is none.
+        let is_absent = self.look(number).is_none();
+        let condition = [Condition::Always, Condition::Absent][usize::from(number % 2)];
+        let expected_met = is_absent || condition == Condition::Always;
         let put = Put {
             key: &name,
             value: &[],
             packing: Packing::NONE,
             client_flags: 9,
             expiry: Some(NEVER),
-            condition: Condition::Always,
+            condition,
             cas_unique: None,
             marks: Marks::default(),
         };
-        let Outcome::Stored(unique) = upload.finish(&put, self.now) else {
-            panic!("an unconditional upload is stored");
+        let counts_before = self.store.counts();
+        let Ok(mut arriving) = self.store.begin_upload(&put, bytes.len(), self.now) else {
+            assert!(expected_met, "what is not stored needs no room");
+            return;
         };
+        for piece in bytes.chunks(40_000) {
+            arriving.write(piece);
+        }
+        assert_eq!(arriving.missing(), 0);
+        if !finish {
+            return;
+        }
+        let unique = match arriving.finish(&put, self.now) {
+            Outcome::Stored(unique) => unique,
+            outcome => {
+                assert_eq!((outcome, expected_met), (Outcome::NotStored, false));
+                assert_eq!(self.store.counts(), counts_before);
+                return;
+            }
+        };
+        assert!(expected_met);
         let entry = Entry {
             value: bytes,
             client_flags: 9,

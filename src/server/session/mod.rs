@@ -90,7 +90,7 @@ pub struct Session<'e> {
 
 /// A large value that is being written as it arrives.
 struct Incoming<'e> {
-    upload: store::Upload<'e>,
+    value: store::Arriving<'e>,
     key: Box<[u8]>,
     /// The header, but for its key.
     store: Store<'static>,
@@ -348,11 +348,11 @@ impl<'e> Session<'e> {
         let Some(mut incoming) = self.incoming.take() else {
             return 0;
         };
-        let taken = incoming.upload.missing().min(input.len());
-        incoming.upload.write(&input[..taken]);
+        let taken = incoming.value.missing().min(input.len());
+        incoming.value.write(&input[..taken]);
         let line_end_bytes = incoming.line_end_bytes;
         let end = input.get(taken..taken + line_end_bytes);
-        let Some(end) = end.filter(|_| incoming.upload.missing() == 0) else {
+        let Some(end) = end.filter(|_| incoming.value.missing() == 0) else {
             self.incoming = Some(incoming);
             return taken;
         };
@@ -387,7 +387,7 @@ impl<'e> Session<'e> {
         };
         let reply = self
             .engine
-            .finish_store(incoming.upload, &store, turn.counters, turn.now);
+            .finish_store(incoming.value, &store, turn.counters, turn.now);
         self.answer(&envelope, reply, turn);
     }
 
@@ -444,9 +444,9 @@ enum Next {
 }
 
 impl<'e> Incoming<'e> {
-    fn new(stream: store::Upload<'e>, upload: &Upload<'_>) -> Incoming<'e> {
+    fn new(value: store::Arriving<'e>, upload: &Upload<'_>) -> Incoming<'e> {
         Incoming {
-            upload: stream,
+            value,
             key: upload.store.key.0.into(),
             store: upload.store.detached(),
             envelope: upload.envelope.detached(),
