@@ -40,7 +40,9 @@ use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_ES
 use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags,
 };
-use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
 /// How long the kernel may take to answer. It takes microseconds, and within the call that asks.
@@ -116,7 +118,8 @@ impl fmt::Display for Unnamed {
 /// # Errors
 /// Those of getsockopt.
 pub fn uid_on_unix(socket: impl AsFd) -> io::Result<u32> {
-    Ok(socket_peercred(socket)?.uid.as_raw())
+    // Not rustix: it takes the number of a process that this one's namespace does not show, which is 0, for an error.
+    Ok(getsockopt(&socket, PeerCredentials)?.uid())
 }
 
 /// A line to the kernel's socket table.

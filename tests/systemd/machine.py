@@ -16,7 +16,8 @@ CHARM = (ROOT / "tests/config/memcached.conf").read_text()
 # What runs in the machine's network, with this machine's Python, begins with this: arguments are a user's number,
 # that of the group, and where the server is: host and port, or the path of a unix socket, which only root can see from here.
 CLIENT = """
-import os, socket, sys
+# All of it now: another user may not be able to read this Python.
+import encodings.idna, os, socket, struct, sys
 uid, gid, *place = sys.argv[1:]
 if len(place) == 1:
     place = f"/proc/self/fd/{os.open(place[0], os.O_PATH)}"
@@ -50,7 +51,6 @@ except (ConnectionResetError, BrokenPipeError):
 
 # Sends and leaves at once, a thousand times, by closing and by a reset.
 STRIKE = CLIENT + """
-import struct
 for number in range(1000):
     peer = connect()
     if number % 2:
