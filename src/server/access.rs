@@ -13,7 +13,7 @@
 //!   one, for the name of who is refused. All of this runs in the main thread, where a database that
 //!   is slow to answer holds up accepting and nothing else. What it said holds until the rules
 //!   are read again, for at most `KNOWN_MAX` uids; if it fails, that is a refusal, and it is asked again;
-//! - refusals are logged within a [`Quota`], with how many were not.
+//! - refusals are logged within a quota (`complaint`), with how many were not.
 
 use std::collections::HashMap;
 use std::ffi::CString;
