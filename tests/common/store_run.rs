@@ -281,9 +281,13 @@ impl Run {
             marks: Marks::default(),
         };
         let counts_before = self.store.counts();
-        let Ok(mut arriving) = self.store.begin_upload(&put, bytes.len(), self.now) else {
-            assert!(expected_met, "what is not stored needs no room");
-            return;
+        let mut arriving = match self.store.begin_upload(&put, bytes.len(), self.now) {
+            Ok(arriving) => arriving,
+            Err(refusal) => {
+                let needs_room = expected_met || refusal == Refusal::TooLarge;
+                assert!(needs_room, "what is not stored needs none");
+                return;
+            }
         };
         for piece in bytes.chunks(40_000) {
             arriving.write(piece);
