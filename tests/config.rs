@@ -768,6 +768,9 @@ fn the_units_start_with_what_they_ship() {
         settings(&run(false, "", "", "")),
         "all but the rules is commented out"
     );
+    let appended = format!("{own}memory_limit = 32\n");
+    let config = run(false, "--config toml", "", &appended);
+    assert_eq!(config.store.memory_limit_bytes, 32 << 20);
     let taken = include_str!("../systemd/takeover.toml");
     let config = run(true, "--memcached-conf conf --config toml", CHARM, taken);
     let before = run(true, "--memcached-conf conf", CHARM, "");
@@ -779,8 +782,8 @@ fn the_units_start_with_what_they_ship() {
 fn the_shipped_file_shows_defaults() {
     let shipped = include_str!("../systemd/tokencached.toml");
     let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
-    let lines = shipped.lines().take_while(|line| *line != "[access]");
-    let toml: Vec<&str> = lines.filter(is_key).map(|line| &line[1..]).collect();
+    let lines = shipped.lines().filter(is_key).map(|line| &line[1..]);
+    let toml: Vec<&str> = lines.filter(|line| !line.starts_with("access.")).collect();
     assert!(toml.len() > 5, "{toml:?}");
     let values = |config: &Config| {
         let shown = config.settings.iter();
@@ -870,6 +873,10 @@ fn access_rules_that_cannot_be_used_are_one_line() {
         (
             "conect = []",
             "access.conect (toml: access.conect): unknown key; did you mean connect?",
+        ),
+        (
+            "memory_limit = 64",
+            "access.memory_limit (toml: access.memory_limit): unknown key; write memory_limit above [access]",
         ),
         (
             "default = true",

@@ -8,10 +8,13 @@
 //! deny = ["www-data"]                           # may not connect
 //! ```
 //!
+//! Or, which leaves room for other keys behind it, `access.default = "deny"`.
+//!
 //! `deny` goes before `read_only`, that before `connect`, that before `default`. A name is a user's, `%name`
 //! a group's; both may be numbers. `@system` stands for root and the users of services (up to `SYS_UID_MAX`
-//! of `/etc/login.defs`, and 61184 to 65519, where nova, cinder and glance are on Debian), `@server` for the user that the server runs as. `file.rs` hands the table
-//! over; `resolve.rs` asks for the [`Rules`], in which names are numbers.
+//! of `/etc/login.defs`, and 61184 to 65519, where nova, cinder and glance are on Debian), `@server` for the
+//! user that the server runs as. `file.rs` hands the table over; `resolve.rs` asks for the [`Rules`], in which
+//! names are numbers.
 //!
 //! Invariants:
 //! - a name that the user database does not know is an error, not a rule that never holds;
@@ -20,6 +23,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
+use super::flags;
 use super::machine::Machine;
 use super::settings::{Origin, Sourced};
 use super::units::Problem;
@@ -58,6 +62,7 @@ pub(super) fn parse(table: &DeTable<'_>, path: &str) -> Result<Table, ConfigErro
 
 fn unknown_key(key: &str, origin: &Origin) -> ConfigError {
     let remedy = match nearest(key, KEYS) {
+        _ if flags::by_key(key).is_some() => format!("write {key} above [access]"),
         Some(near) => format!("did you mean {near}?"),
         None => format!("the keys are {}", KEYS.join(", ")),
     };

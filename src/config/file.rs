@@ -1,9 +1,9 @@
 //! `--config`: a TOML file of settings.
 //!
 //! The keys are the long names of the flags with `_` for `-`, all at the top
-//! level; `[access]` (`access.rs`) is the one table, and has no flag. A switch takes `true` or `false`; a number is written as a number or,
-//! where it has a suffix, as a string; `listen` and `extended` take a list of
-//! strings too.
+//! level; `[access]` (`access.rs`) is the one table, and has no flag. A switch
+//! takes `true` or `false`; a number is written as a number or, where it has a
+//! suffix, as a string; `listen` and `extended` take a list of strings too.
 //!
 //! ```toml
 //! memory_limit = "1g"

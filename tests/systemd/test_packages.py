@@ -1,5 +1,6 @@
 """The packages as files: what lintian says, and that man pages and completions can be read."""
 
+import re
 import subprocess
 
 import pytest
@@ -23,7 +24,7 @@ def test_man_pages_and_completions_can_be_read(unit):
     for page in pages:
         done = unit.execute(f"man --warnings -E UTF-8 -l -Tutf8 {page} | head -40")
         # A value's alternatives are one word, however long.
-        said = [line for line in done.stderr.splitlines() if "can't break line" not in line]
+        said = [line for line in done.stderr.splitlines() if not re.search("can('t|not) break line", line)]
         assert not said, (page, said)
         assert "tokencached" in done.stdout, page
     for name in ["tokencached", "tokencached-tool"]:
