@@ -1,6 +1,7 @@
 """The server under test, as a mode starts it."""
 
 import os
+import pathlib
 import subprocess
 import time
 
@@ -8,6 +9,9 @@ from local import accepts, free_port
 
 START_LIMIT_S = 10
 STOP_LIMIT_S = 20
+
+# The access rules that the packages ship: Apache runs as a user of the system's.
+RULES = pathlib.Path(__file__).resolve().parents[2] / "systemd/takeover.toml"
 
 
 class Cache:
@@ -41,7 +45,7 @@ class Cache:
         if os.geteuid() == 0:
             line += ["-u", "root"]
         if self._binary.name.startswith("tokencached"):
-            line += ["--http", "off"]
+            line += ["--http", "off", "--config", str(RULES)]
         return line + [self._filled_in(flag) for flag in self._mode.server_flags]
 
     def _environment(self):
