@@ -15,6 +15,7 @@
 //! | 1 | [`store`] | items in a bounded heap |
 //! | 1 | [`token`] | what keystonemiddleware writes |
 //! | 0 | [`clock`] | time as an argument |
+//! | 0 | [`regular_file`] | files that can be read without waiting |
 //!
 //! Beside them, imported by the binaries alone: [`config`], which fills the `Options` that each module
 //! declares, and [`tool`], what the operator's tool does.
@@ -59,6 +60,7 @@ pub mod engine;
 mod nearest;
 pub mod packing;
 pub mod protocol;
+pub mod regular_file;
 pub mod server;
 pub mod stats;
 pub mod store;

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokencached::config::{self, Action, Config, EX_CONFIG, Machine};
-use tokencached::server;
+use tokencached::config::{self, Action, Config, EX_CONFIG, EX_OSERR, Machine};
+use tokencached::{regular_file, server};
+
+/// Longest configuration file that is read again.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 fn main() -> ExitCode {
     let source = Source {
@@ -38,8 +41,10 @@ struct Source {
 }
 
 impl Source {
+    /// What is read again must not keep a running server waiting.
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        std::fs::read(self.folder.join(path))
+        let (bytes, _) = regular_file::read(&self.folder.join(path), FILE_BYTES_MAX)?;
+        Ok(bytes)
     }
 }
 
@@ -66,7 +71,11 @@ fn serve(config: Arc<Config>, source: Source) -> ExitCode {
                 "tokencached: {}",
                 config.blame(error.setting, &error.what, error.remedy)
             );
-            ExitCode::from(EX_CONFIG)
+            if !error.passing {
+                return ExitCode::from(EX_CONFIG);
+            }
+            server::before_another_start();
+            ExitCode::from(EX_OSERR)
         }
     }
 }

@@ -474,12 +474,12 @@ fn command_lines_that_are_refused() {
         (
             "-l 0.0.0.0",
             "listen = \"0.0.0.0\" (command line -l): every address of this machine would be \
-             served; name one address such as 127.0.0.1, or add --allow-remote",
+             served; name one address such as 127.0.0.1, or add --allow-remote (allow_remote = true in a file of --config)",
         ),
         (
             "--http [::]:9150",
             "http = \"::\" (command line --http): every address of this machine would be \
-             served; name one address such as 127.0.0.1, or add --allow-remote",
+             served; name one address such as 127.0.0.1, or add --allow-remote (allow_remote = true in a file of --config)",
         ),
         (
             "-l nowhere",
@@ -663,7 +663,7 @@ fn files_that_are_refused() {
         (
             "threads = 1\n= 3",
             "config (toml line 2): unquoted keys cannot be empty, expected letters, numbers, \
-             `-`, `_`; write lines such as memory_limit = 64",
+             `-`, `_`; write lines such as memory_limit = 64, and lists such as [\"a\", \"b\"]",
         ),
     ] {
         assert_eq!(refusal("--config toml", "", toml), message, "{toml}");
@@ -842,15 +842,31 @@ fn access_rules_come_from_their_table_with_names_as_numbers() {
 fn access_rules_on_an_address_beyond_loopback_are_warned_of() {
     let toml = "[access]\nconnect = [\"@system\"]\n";
     let config = run(true, "-u root -l unit --config toml", "", toml);
-    let warned = |config: &Config| {
-        config
-            .warnings
-            .iter()
-            .any(|line| line.contains("cannot be named"))
+    let of_the_address = |config: &Config| {
+        let warnings = config.warnings.iter();
+        let of_it = warnings.filter(|line| line.contains("not a loopback address"));
+        of_it.cloned().collect::<Vec<_>>()
     };
-    assert!(warned(&config), "{:?}", config.warnings);
-    assert!(!warned(&run(true, "-u root --config toml", "", toml)));
-    assert!(!warned(&run(true, "-u root -l unit", "", "")));
+    let warned = of_the_address(&config);
+    assert_eq!(warned.len(), 1, "{:?}", config.warnings);
+    assert!(warned[0].contains("the access rules refuse whoever comes from beyond loopback"));
+    assert!(of_the_address(&run(true, "-u root --config toml", "", toml)).is_empty());
+    let open = of_the_address(&run(true, "-u root -l unit", "", ""));
+    assert!(open[0].contains("reads and writes every cached token"));
+}
+
+#[test]
+fn access_rules_that_are_probably_not_meant_are_warned_of() {
+    let warned = |toml: &str, words: &str| {
+        let config = run(true, "-u root --config toml", "", toml);
+        config.warnings.iter().any(|line| line.contains(words))
+    };
+    assert!(warned("access.connect = []\n", "nobody may connect"));
+    assert!(!warned("access.read_only = [0]\n", "nobody may connect"));
+    let open = "access.default = \"allow\"\n";
+    assert!(!warned(open, "access"));
+    let list = format!("{open}access.connect = [\"root\"]\n");
+    assert!(warned(&list, "connect has no effect"));
 }
 
 #[test]
@@ -895,6 +911,17 @@ fn access_rules_that_cannot_be_used_are_one_line() {
     ] {
         let toml = format!("[access]\n{toml}\n");
         assert_eq!(refusal("-u root --config toml", "", &toml), expected);
+    }
+    for (toml, remedy) in [
+        ("[Access]\n", "did you mean [access]?"),
+        (
+            "connect = [\"root\"]\n",
+            "write access.connect, or put it below [access]",
+        ),
+        ("[access]\n[access]\n", "leave one of the two out"),
+    ] {
+        let line = refusal("-u root --config toml", "", toml);
+        assert!(line.ends_with(remedy), "{line}");
     }
     assert_eq!(
         refusal("-u root --config toml", "", "access = 1"),

@@ -31,7 +31,7 @@ use crate::nearest::nearest;
 use crate::server::access::{Rules, Subject};
 
 /// The keys of the table.
-const KEYS: [&str; 4] = ["default", "connect", "read_only", "deny"];
+pub(super) const KEYS: [&str; 4] = ["default", "connect", "read_only", "deny"];
 
 /// What the table says, its names not looked up yet.
 #[derive(Clone, Debug, Default)]
@@ -119,6 +119,20 @@ impl Table {
         };
         let is_open = rules.others && rules.deny.is_empty() && rules.read_only.is_empty();
         Ok((!is_open).then_some(rules))
+    }
+
+    /// What is probably not meant.
+    pub(super) fn warning(&self) -> Option<&'static str> {
+        let is_empty = self.connect.is_empty() && self.read_only.is_empty();
+        if !self.others && is_empty {
+            return Some(
+                "nobody may connect; name users with access.connect, or set access.default = \"allow\"",
+            );
+        }
+        let has_no_effect = self.others && !self.connect.is_empty();
+        has_no_effect.then_some(
+            "connect has no effect where access.default is \"allow\"; set it to \"deny\" to let nobody else in",
+        )
     }
 
     /// The table in one line, for `--print-config`.

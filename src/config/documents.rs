@@ -27,10 +27,13 @@ const SECTIONS: &[(&str, &str)] = &[
         "ACCESS RULES",
         "The table [access] of --config says whose processes may connect, by the user at the other end of a \
          unix socket or of a connection over loopback; without it everybody may. Its keys: default (\"allow\" or \
-         \"deny\", for whoever is named by nothing else), and the lists connect (may read and write), read_only \
-         (may only read) and deny (may not connect). deny goes before read_only, that before connect. A name is \
-         a user's, %name a group's, both may be numbers; @system is root and the users of services, @server the \
-         user that the server runs as. With any rule, a peer that cannot be named is refused.",
+         \"deny\", for whoever is named by nothing else; without it \"deny\"), and the lists connect (may read and \
+         write), read_only (may only read) and deny (may not connect). deny goes before read_only, that before \
+         connect.\n.PP\nA name is a user's, %name a group's, both may be numbers; one that nobody has ends the start. \
+         @system is root and the users of services (up to SYS_UID_MAX of /etc/login.defs, and 61184 to 65519), \
+         @server the user that the server runs as. With any rule, a peer that cannot be named is refused.\n.PP\n\
+         access.default = \"deny\"\n.br\naccess.connect = [\"root\", \"@system\", \"@server\", \"%api\"]\n.PP\n\
+         Who is refused is closed without an answer, and named in the log.",
     ),
     (
         "SIGNALS",
@@ -41,8 +44,8 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "EXIT STATUS",
-        "0 after a signal; 78 if the configuration cannot be used, with one line that says what is wrong, \
-         where, and what would do.",
+        "0 after a signal; 78 if the configuration cannot be used, 71 if something is in the way that may be over by \
+         itself, such as an address in use; both with one line that says what is wrong, where, and what would do.",
     ),
     (
         "ENVIRONMENT",
@@ -79,7 +82,8 @@ fn daemon() -> Command {
         .long_about(format!(
             "Serves what memcached {MEMCACHED_VERSION} serves, with its options, and keeps keystonemiddleware's tokens in a \
              thirtieth of their bytes. A value from the command line comes before one from --config, that \
-             before one from --memcached-conf. The keys of --config are the long names with _ for -."
+             before one from --memcached-conf. The keys of --config are the long names with _ for -, and those of \
+             ACCESS RULES."
         ))
         .disable_help_flag(true)
         .disable_version_flag(true)
@@ -87,7 +91,8 @@ fn daemon() -> Command {
 }
 
 fn argument(flag: &'static Flag) -> Arg {
-    let help = flag.help.replace("\n- ", "; ").replace('\n', " ");
+    let help = flag.help.replace(":\n- ", ": ");
+    let help = help.replace("\n- ", "; ").replace('\n', " ");
     let argument = Arg::new(flag.long).long(flag.long).help(help);
     let argument = match flag.short {
         Some(letter) => argument.short(letter),

@@ -61,15 +61,20 @@ fn line_at(bytes: &[u8], offset: usize) -> usize {
 
 fn syntax(path: &str, line: usize, what: &str) -> ConfigError {
     let what = what.replace('\n', ", ");
-    let problem = Problem::new(what, "write lines such as memory_limit = 64");
+    let remedy = match what.as_str() {
+        "duplicate key" => "leave one of the two out",
+        _ => "write lines such as memory_limit = 64, and lists such as [\"a\", \"b\"]",
+    };
+    let problem = Problem::new(what, remedy);
     ConfigError::refused("config", &Origin::line(path, line), &problem)
 }
 
 fn no_tables(key: &str, origin: &Origin) -> ConfigError {
-    let problem = Problem::new(
-        "there is no table but [access]",
-        "move its keys to the top of the file",
-    );
+    let remedy = match nearest(&key.to_lowercase(), ["access"]) {
+        Some(near) => format!("did you mean [{near}]?"),
+        None => "move its keys to the top of the file".to_owned(),
+    };
+    let problem = Problem::new("there is no table but [access]", remedy);
     ConfigError::refused(key, origin, &problem)
 }
 
@@ -80,6 +85,9 @@ fn flag_of(key: &str, origin: &Origin) -> Result<&'static Flag, ConfigError> {
             return ConfigError::refused(key, origin, &Problem::new("not a table", remedy));
         }
         let remedy = match nearest(key, flags::keyed().map(Flag::key)) {
+            _ if access::KEYS.contains(&key) => {
+                format!("write access.{key}, or put it below [access]")
+            }
             Some(near) => format!("did you mean {near}?"),
             None => "the keys are the long names that -h lists, with _ for -".into(),
         };

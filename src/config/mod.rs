@@ -57,6 +57,9 @@ use self::units::Problem;
 /// `sysexits.h`.
 pub const EX_CONFIG: u8 = 78;
 
+/// The exit status for what may be over by itself, such as an address in use: `EX_OSERR`.
+pub const EX_OSERR: u8 = 71;
+
 /// The version of memcached whose options and protocol this is.
 const MEMCACHED_VERSION: &str = "1.6.45";
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -28,7 +28,7 @@ use super::sockets::{PORT_DEFAULT, Sockets, UNIX_MASK_DEFAULT};
 use super::units::{GIB, MIB, Problem, show_size};
 use super::{Config, ConfigError};
 use crate::protocol::codec::Protocol;
-use crate::server::{Listen, Security, access, tls};
+use crate::server::{Security, access, tls};
 
 const MEMORY_LIMIT_DEFAULT: u64 = 64 * MIB;
 const MEMORY_LIMIT_MIN: u64 = 8 * MIB;
@@ -64,10 +64,14 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
         .map_or(PORT_DEFAULT, |port| port.value.unwrap_or(0));
     let tls = resolver.tls(&settings)?;
     let auth = resolver.auth(&settings)?;
+    let access = resolver.access(&settings)?;
     let sockets = resolver.sockets(&settings, allow_remote)?;
     check_security(&sockets, tls.as_ref())?;
     resolver.check_protocols(&sockets, &auth)?;
-    let server = resolver.server(&settings, sockets, auth, tls, allow_remote)?;
+    let server = crate::server::Options {
+        access,
+        ..resolver.server(&settings, sockets, auth, tls, allow_remote)?
+    };
     let verbosity = resolver.number("verbose", settings.verbose.clone(), 0);
     resolver.remarks(&settings);
     let flush_allowed = !resolver.switch("disable_flush_all", &settings.disable_flush_all);
@@ -111,6 +115,8 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
 pub(super) struct Resolver<'m> {
     pub(super) machine: &'m Machine,
     pub(super) usual: Usual,
+    /// There are access rules.
+    pub(super) guarded: bool,
     pub(super) shown: Vec<Shown>,
     notes: Vec<String>,
     pub(super) warnings: Vec<String>,
@@ -132,6 +138,7 @@ impl<'m> Resolver<'m> {
         Resolver {
             machine,
             usual: PLAIN,
+            guarded: false,
             shown: extended.collect(),
             notes,
             warnings,
@@ -282,13 +289,12 @@ impl<'m> Resolver<'m> {
             &settings.buffer_memory,
             BUFFER_MEMORY_DEFAULT,
         );
-        let access = self.access(settings, &sockets.listen)?;
         // `settings.rs` bounds each of these numbers within its type.
         Ok(crate::server::Options {
             listen: sockets.listen,
             listen_asked: !settings.listen.is_empty() || settings.port.is_some(),
             unix: sockets.unix,
-            access,
+            access: None,
             auth_file: auth.file,
             sasl: auth.sasl,
             binary_strict: self.switch("binary_strict", &settings.binary_strict),
@@ -309,24 +315,17 @@ impl<'m> Resolver<'m> {
     }
 
     /// Who may connect, and write. Looks names up, which may block.
-    fn access(
-        &mut self,
-        settings: &Settings,
-        listen: &[Listen],
-    ) -> Result<Option<access::Rules>, ConfigError> {
+    fn access(&mut self, settings: &Settings) -> Result<Option<access::Rules>, ConfigError> {
         let Some(Sourced { value, origin }) = &settings.access else {
             self.record("access", "off".into(), &Origin::built_in());
             return Ok(None);
         };
         self.record("access", value.shown(), origin);
-        let rules = value.resolve(self.machine)?;
-        let remote = listen.iter().find(|listen| !listen.addr.ip().is_loopback());
-        if let (Some(_), Some(remote)) = (&rules, remote) {
-            self.warnings.push(format!(
-                "access ({origin}): who comes from beyond loopback cannot be named and is refused, so {} serves nobody there; leave the address or [access] out",
-                remote.addr
-            ));
+        if let Some(warning) = value.warning() {
+            self.warnings.push(format!("access ({origin}): {warning}"));
         }
+        let rules = value.resolve(self.machine)?;
+        self.guarded = rules.is_some();
         Ok(rules)
     }
 

@@ -101,7 +101,11 @@ impl Resolver<'_> {
         } in places
         {
             let security = place.security.unwrap_or(self.usual.security);
-            let exposed = exposed_cache(security, settings.auth_file.is_some());
+            let exposed = if self.guarded {
+                EXPOSED_TO_NOBODY
+            } else {
+                exposed_cache(security, settings.auth_file.is_some())
+            };
             let listens = self.place("listen", place, port, origin, allow_remote, exposed)?;
             listen::merge(&mut all, listens)
                 .map_err(|problem| ConfigError::value("listen", &place.host, origin, &problem))?;
@@ -141,7 +145,7 @@ impl Resolver<'_> {
         if wildcard && !allow_remote {
             return Err(fail(Problem::new(
                 "every address of this machine would be served",
-                "name one address such as 127.0.0.1, or add --allow-remote",
+                "name one address such as 127.0.0.1, or add --allow-remote (allow_remote = true in a file of --config)",
             )));
         }
         if reaches.into_iter().any(|reach| reach != Reach::Loopback) {
@@ -208,6 +212,8 @@ fn exposed_cache(security: Security, asks_users: bool) -> &'static str {
         }
     }
 }
+
+const EXPOSED_TO_NOBODY: &str = "the access rules refuse whoever comes from beyond loopback, as it cannot be named; leave the address out, or the rules";
 
 const EXPOSED_METRICS: &str = "whoever reaches it reads the metrics";
 

@@ -9,30 +9,41 @@
 //! - with rules, whoever cannot be named is refused;
 //! - [`Rules::verdict`] is a function of a person: `deny` goes before `read_only`, that before `connect`,
 //!   that before the default;
-//! - the user database is asked once for a uid, not for a connection: for groups where a rule names
-//!   one, for the name of who is refused. All of this runs in the main thread, where a database that
-//!   is slow to answer holds up accepting and nothing else. What it said holds until the rules
-//!   are read again, for at most `KNOWN_MAX` uids; if it fails, that is a refusal, and it is asked again;
-//! - refusals are logged within a quota (`complaint`), with how many were not.
+//! - the user database, which may be slow, is never asked in the thread that accepts: for groups, where a
+//!   rule names one, [`Access::settle`] asks it once for all connections of a uid that come meanwhile, for at
+//!   most `GROUPS_WITHIN`; for the name of who is refused, [`Refusal::line`] does, for lines that are
+//!   written. What it said of groups holds until the rules are read again, for at most `KNOWN_MAX` uids; if
+//!   it fails or does not know the user, it is asked again the next time;
+//! - refusals are logged within a quota (`complaint`), with how many were not; those of peers that cannot be
+//!   named within one of their own.
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
 
 use nix::unistd::{Uid, User, getgrouplist};
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 use super::complaint::Quota;
-use super::peer::{self, Ends, Peers, Unnamed};
+pub use super::peer::Ends;
+use super::peer::{self, Peers, Unnamed};
+use crate::clock::Clock;
 
 /// Users of services beyond the system's own range: those that Debian gives its packages (`60000` to `64999`
 /// in base-passwd's README; nova has 64060, cinder 64061, glance 64062), and systemd's of `DynamicUser=`
 /// (UIDS-GIDS.md). Below them are users of systemd-homed, who are people.
 const SERVICE_UIDS: RangeInclusive<u32> = 61_184..=65_519;
 
-/// Uids whose verdict is remembered.
+/// Users whose groups are remembered.
 const KNOWN_MAX: usize = 1024;
+
+/// How long the user database may take to name somebody's groups.
+const GROUPS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Whom a rule names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +96,38 @@ pub struct Person<'p> {
     pub gids: &'p [u32],
     /// Who the server is.
     pub server_uid: u32,
+}
+
+impl fmt::Display for Subject {
+    /// As in the configuration, a user or a group by its number.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::User(uid) => write!(formatter, "{uid}"),
+            Subject::Group(gid) => write!(formatter, "%{gid}"),
+            Subject::System => formatter.write_str("@system"),
+            Subject::Server => formatter.write_str("@server"),
+        }
+    }
+}
+
+impl fmt::Display for Rules {
+    /// `default deny, connect 0 @system @server, read_only 1001`
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let others = if self.others { "allow" } else { "deny" };
+        write!(formatter, "default {others}")?;
+        let lists = [
+            ("connect", &self.connect),
+            ("read_only", &self.read_only),
+            ("deny", &self.deny),
+        ];
+        for (name, subjects) in lists.iter().filter(|(_, subjects)| !subjects.is_empty()) {
+            write!(formatter, ", {name}")?;
+            for subject in subjects.iter() {
+                write!(formatter, " {subject}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Rules {
@@ -143,8 +186,6 @@ pub enum Refusal {
     User {
         /// Who it is.
         uid: u32,
-        /// The name, if there is one.
-        name: Option<String>,
         /// What the rules say.
         verdict: Verdict,
     },
@@ -156,13 +197,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// The line of the log about it, which begins with what was done: `refused uid 1001 (mallory) on
-    /// tcp:127.0.0.1:11211: not in [access] connect`.
+    /// tcp:127.0.0.1:11211: not in [access] connect`. Asks the user database for the name, which may block.
     pub fn line(&self, done: &str, listener: &str) -> String {
         match self {
-            Refusal::User { uid, name, verdict } => {
-                let name = name
-                    .as_ref()
-                    .map(|name| format!(" ({})", name.escape_debug()));
+            Refusal::User { uid, verdict } => {
+                let name = name_of(*uid).map(|name| format!(" ({})", name.escape_debug()));
                 let name = name.unwrap_or_default();
                 let why = match verdict {
                     Verdict::Denied => "in [access] deny",
@@ -190,15 +229,28 @@ struct State {
     server_uid: u32,
     /// Open from the first rules on.
     peers: Option<Peers>,
-    known: HashMap<u32, Known>,
-    lines: Quota,
+    /// Groups by user, where a rule names one.
+    groups: HashMap<u32, Groups>,
+    lines: Lines,
 }
 
-/// A verdict, and the name of who is refused.
-#[derive(Clone, Debug)]
-struct Known {
-    verdict: Verdict,
-    name: Option<String>,
+/// Lines about refusals: whoever leaves before it can be named hides nobody's name.
+#[derive(Debug, Default)]
+struct Lines {
+    named: Quota,
+    unnamed: Quota,
+}
+
+/// The groups of a user, once they are known; shared by all who wait for them.
+type Groups = Arc<OnceCell<Vec<u32>>>;
+
+/// What is decided of a connection.
+#[derive(Debug)]
+pub enum Decision {
+    /// It is let in, or refused.
+    Made(Result<Admission, Refusal>),
+    /// The groups of its user have to be looked up first: see [`Access::settle`].
+    AskGroups(u32),
 }
 
 impl Access {
@@ -211,8 +263,8 @@ impl Access {
             rules: None,
             server_uid: nix::unistd::geteuid().as_raw(),
             peers: None,
-            known: HashMap::new(),
-            lines: Quota::default(),
+            groups: HashMap::new(),
+            lines: Lines::default(),
         }));
         access.replace(rules)?;
         Ok(access)
@@ -229,8 +281,16 @@ impl Access {
         }
         state.rules = rules;
         // Groups may be others too.
-        state.known.clear();
+        state.groups.clear();
         Ok(())
+    }
+
+    /// Says in the log which rules are in force.
+    pub fn tell(&self) {
+        match &self.0.lock().rules {
+            Some(rules) => tracing::info!("access: {rules}"),
+            None => tracing::info!("access: no rules, whoever reaches an address may use it"),
+        }
     }
 
     /// Whether there are rules.
@@ -238,12 +298,9 @@ impl Access {
         self.0.lock().rules.is_some()
     }
 
-    /// Decides on a connection that was accepted. Costs nothing without rules; with them a look-up of
-    /// microseconds, and the user database for a uid that was not seen before.
-    ///
-    /// # Errors
-    /// Why it is refused.
-    pub fn admit(&self, socket: Socket<'_>) -> Result<Admission, Refusal> {
+    /// Decides on a connection that was accepted. Costs nothing without rules, with them a look-up of
+    /// microseconds. Never blocks.
+    pub fn admit(&self, socket: Socket<'_>) -> Decision {
         let mut guard = self.0.lock();
         let state = &mut *guard;
         let uid = match socket {
@@ -258,10 +315,7 @@ impl Access {
     }
 
     /// Decides on a connection that was let in earlier, by who it is or else by its ends.
-    ///
-    /// # Errors
-    /// Why it may not stay.
-    pub fn reconsider(&self, uid: Option<u32>, ends: Option<Ends>) -> Result<Admission, Refusal> {
+    pub fn reconsider(&self, uid: Option<u32>, ends: Option<Ends>) -> Decision {
         let mut state = self.0.lock();
         let uid = match (uid, ends, &mut state.peers) {
             (Some(uid), ..) => Ok(uid),
@@ -271,64 +325,112 @@ impl Access {
         state.decide(uid)
     }
 
-    /// Whether one more refusal is worth a line at this second, and how many before it were not.
-    pub fn may_log(&self, now_seconds: u32) -> Option<u64> {
-        self.0.lock().lines.take(now_seconds)
+    /// Comes to an end with a decision: looks groups up where it takes that, on a thread that may block.
+    ///
+    /// # Errors
+    /// Why the connection is refused.
+    pub async fn settle(&self, decision: Decision) -> Result<Admission, Refusal> {
+        match decision {
+            Decision::Made(decided) => decided,
+            Decision::AskGroups(uid) => {
+                let asked = tokio::time::timeout(GROUPS_WITHIN, self.groups_of(uid)).await;
+                let gids = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                let gids = gids.map_err(|error| Refusal::Groups(uid, error))?;
+                self.0.lock().judge(uid, &gids)
+            }
+        }
+    }
+
+    async fn groups_of(&self, uid: u32) -> io::Result<Vec<u32>> {
+        let cell = self.0.lock().cell(uid);
+        let look_up = || async {
+            let looked_up = tokio::task::spawn_blocking(move || gids_of(uid)).await;
+            looked_up.map_err(io::Error::other)?
+        };
+        let gids = cell.get_or_try_init(look_up).await?.clone();
+        if gids.is_empty() {
+            // Nobody that the database knows, now.
+            self.0.lock().groups.remove(&uid);
+        }
+        Ok(gids)
+    }
+
+    /// Writes the line of the log about a refusal, unless there were many just now, from a thread that may
+    /// block on the user database.
+    pub fn complain(&self, done: &'static str, refusal: Refusal, listener: &Arc<str>) {
+        let Some(more) = self.may_log(&refusal) else {
+            return;
+        };
+        let listener = Arc::clone(listener);
+        tokio::task::spawn_blocking(move || {
+            let line = refusal.line(done, &listener);
+            match more {
+                0 => tracing::warn!("{line}"),
+                more => tracing::warn!("{line}, and {more} more before that"),
+            }
+        });
+    }
+
+    /// Whether this refusal is worth a line now, and how many before it were not.
+    fn may_log(&self, refusal: &Refusal) -> Option<u64> {
+        let now_seconds = Clock::System.now().seconds;
+        let lines = &mut self.0.lock().lines;
+        match refusal {
+            Refusal::Unnamed(_) => lines.unnamed.take(now_seconds),
+            Refusal::User { .. } | Refusal::Groups(..) => lines.named.take(now_seconds),
+        }
     }
 }
 
 impl State {
-    fn decide(&mut self, uid: Result<u32, Unnamed>) -> Result<Admission, Refusal> {
-        if self.rules.is_none() {
-            return Ok(Admission {
+    fn decide(&self, uid: Result<u32, Unnamed>) -> Decision {
+        let Some(rules) = &self.rules else {
+            return Decision::Made(Ok(Admission {
                 uid: uid.ok(),
                 read_only: false,
-            });
-        }
-        let uid = uid.map_err(Refusal::Unnamed)?;
-        let known = self.know(uid)?;
-        match known.verdict {
+            }));
+        };
+        let uid = match uid {
+            Ok(uid) => uid,
+            Err(unnamed) => return Decision::Made(Err(Refusal::Unnamed(unnamed))),
+        };
+        let known = self.groups.get(&uid).and_then(|cell| cell.get());
+        let gids = match known {
+            Some(gids) => gids.as_slice(),
+            None if rules.name_groups() => return Decision::AskGroups(uid),
+            None => &[],
+        };
+        Decision::Made(self.judge(uid, gids))
+    }
+
+    /// What the rules in force say of a user with these groups.
+    fn judge(&self, uid: u32, gids: &[u32]) -> Result<Admission, Refusal> {
+        let person = Person {
+            uid,
+            gids,
+            server_uid: self.server_uid,
+        };
+        let verdict = self
+            .rules
+            .as_ref()
+            .map_or(Verdict::Full, |rules| rules.verdict(&person));
+        match verdict {
             Verdict::Full | Verdict::ReadOnly => Ok(Admission {
                 uid: Some(uid),
-                read_only: known.verdict == Verdict::ReadOnly,
+                read_only: verdict == Verdict::ReadOnly,
             }),
-            verdict => Err(Refusal::User {
-                uid,
-                name: known.name,
-                verdict,
-            }),
+            Verdict::Denied | Verdict::Unlisted => Err(Refusal::User { uid, verdict }),
         }
     }
 
-    /// The verdict on this uid, from memory or from the rules.
-    fn know(&mut self, uid: u32) -> Result<Known, Refusal> {
-        let Some(rules) = &self.rules else {
-            return Ok(Known {
-                verdict: Verdict::Full,
-                name: None,
-            });
-        };
-        if let Some(known) = self.known.get(&uid) {
-            return Ok(known.clone());
+    /// Where the groups of a user are, or will be.
+    fn cell(&mut self, uid: u32) -> Groups {
+        if self.groups.len() >= KNOWN_MAX
+            && let Some(&other) = self.groups.keys().find(|&&known| known != uid)
+        {
+            self.groups.remove(&other);
         }
-        let gids = if rules.name_groups() {
-            gids_of(uid).map_err(|error| Refusal::Groups(uid, error))?
-        } else {
-            Vec::new()
-        };
-        let verdict = rules.verdict(&Person {
-            uid,
-            gids: &gids,
-            server_uid: self.server_uid,
-        });
-        let is_refused = matches!(verdict, Verdict::Denied | Verdict::Unlisted);
-        let name = is_refused.then(|| name_of(uid)).flatten();
-        let known = Known { verdict, name };
-        if self.known.len() >= KNOWN_MAX {
-            self.known.clear();
-        }
-        self.known.insert(uid, known.clone());
-        Ok(known)
+        Arc::clone(self.groups.entry(uid).or_default())
     }
 }
 
@@ -413,11 +515,19 @@ mod tests {
         assert_eq!(verdict(&rules, 1000, &[]), Verdict::Unlisted);
     }
 
+    fn reconsidered(access: &Access, uid: Option<u32>) -> Result<Admission, Refusal> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(access.settle(access.reconsider(uid, None)))
+    }
+
     #[test]
     fn without_rules_nothing_is_opened_and_everybody_may() {
         let access = Access::new(None).unwrap();
         assert!(access.0.lock().peers.is_none() && !access.is_on());
-        let admission = access.reconsider(None, None).unwrap();
+        let admission = reconsidered(&access, None).unwrap();
         assert_eq!(
             admission,
             Admission {
@@ -435,27 +545,55 @@ mod tests {
             ..Rules::default()
         };
         let access = Access::new(Some(rules)).unwrap();
-        let refusal = access.reconsider(None, None).unwrap_err();
+        let refusal = reconsidered(&access, None).unwrap_err();
         assert_eq!(
             refusal.line("refused", "tcp:[::1]:1"),
             "refused a peer that cannot be named on tcp:[::1]:1: it is not on loopback"
         );
-        assert!(access.reconsider(Some(7), None).unwrap().read_only);
-        assert!(!access.reconsider(Some(8), None).unwrap().read_only);
+        assert!(reconsidered(&access, Some(7)).unwrap().read_only);
+        assert!(!reconsidered(&access, Some(8)).unwrap().read_only);
         access.replace(None).unwrap();
-        assert!(!access.reconsider(Some(7), None).unwrap().read_only);
+        assert!(!reconsidered(&access, Some(7)).unwrap().read_only);
+    }
+
+    #[test]
+    fn groups_are_asked_for_once_and_only_where_a_rule_names_one() {
+        let rules = Rules {
+            connect: vec![Subject::Group(0)],
+            ..Rules::default()
+        };
+        let access = Access::new(Some(rules)).unwrap();
+        assert!(matches!(
+            access.reconsider(Some(0), None),
+            Decision::AskGroups(0)
+        ));
+        assert!(reconsidered(&access, Some(0)).is_ok());
+        assert!(matches!(
+            access.reconsider(Some(0), None),
+            Decision::Made(Ok(_))
+        ));
+        // Whom nobody knows may be known the next time.
+        let nobody = Some(u32::MAX - 1);
+        for _ in 0..2 {
+            assert!(matches!(
+                access.reconsider(nobody, None),
+                Decision::AskGroups(_)
+            ));
+            assert!(reconsidered(&access, nobody).is_err());
+        }
+        access.replace(Some(Rules::default())).unwrap();
+        assert!(matches!(
+            access.reconsider(Some(0), None),
+            Decision::Made(Err(_))
+        ));
     }
 
     #[test]
     fn what_is_remembered_of_users_is_bounded() {
-        let rules = Rules {
-            others: true,
-            ..Rules::default()
-        };
-        let access = Access::new(Some(rules)).unwrap();
+        let access = Access::new(None).unwrap();
         for uid in 0..3 * KNOWN_MAX as u32 {
-            access.reconsider(Some(uid), None).unwrap();
-            assert!(access.0.lock().known.len() <= KNOWN_MAX);
+            access.0.lock().cell(uid);
+            assert!(access.0.lock().groups.len() <= KNOWN_MAX);
         }
     }
 }

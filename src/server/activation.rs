@@ -108,10 +108,12 @@ fn check(options: &Options, places: &[Place]) -> Result<(), StartError> {
             Place::Tcp(address) if !address.ip().is_loopback() => Some(address),
             _ => None,
         });
+        let exposed_to = match options.access {
+            Some(_) => "the access rules refuse whoever comes from beyond loopback",
+            None => "whoever reaches it may be able to read and write every cached token",
+        };
         for address in exposed {
-            tracing::warn!(
-                "{address} (socket unit): not a loopback address; whoever reaches it may be able to read and write every cached token"
-            );
+            tracing::warn!("{address} (socket unit): not a loopback address; {exposed_to}");
         }
         return Ok(());
     }

@@ -10,9 +10,7 @@
 //! - no message holds anything of the file but its path and the numbers of its lines.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +19,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::StartError;
 use crate::protocol::auth::Credentials;
+use crate::regular_file::{self, Unread};
 
 /// Largest file, in bytes: it is not meant for more than a few users.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -167,24 +166,28 @@ impl Users {
 fn read(path: &Path) -> Result<Vec<Entry>, StartError> {
     let name = path.display();
     let problem = |what, remedy| StartError::new("auth_file", what, remedy);
-    let text = read_private(path).map_err(|unread| match unread {
-        Unread::Failed(error) => problem(
-            format!("{name} cannot be read: {error}"),
-            "name a file with -Y that the user of -u may read",
-        ),
-        Unread::Exposed(mode) => problem(
+    let (text, about) =
+        regular_file::read(path, FILE_BYTES_MAX).map_err(|unread| match unread {
+            Unread::Failed(error) => problem(
+                format!("{name} cannot be read: {error}"),
+                "name a file with -Y that the user of -u may read",
+            ),
+            Unread::NoFile => problem(
+                format!("{name} is no regular file"),
+                "name a file of user:password lines with -Y",
+            ),
+            Unread::TooLarge => problem(
+                format!("{name} is larger than 1 MiB"),
+                "name a file of user:password lines with -Y",
+            ),
+        })?;
+    let mode = about.permissions().mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        return Err(problem(
             format!("{name} can be used by anybody (its mode is {mode:04o}) and holds passwords"),
             "chmod o= it",
-        ),
-        Unread::NoFile => problem(
-            format!("{name} is no regular file"),
-            "name a file of user:password lines with -Y",
-        ),
-        Unread::TooLarge => problem(
-            format!("{name} is larger than 1 MiB"),
-            "name a file of user:password lines with -Y",
-        ),
-    })?;
+        ));
+    }
     let entries = parse(&text).map_err(|line| {
         problem(
             format!("{name}: line {line} is no user:password of a user that is not above it"),
@@ -196,40 +199,6 @@ fn read(path: &Path) -> Result<Vec<Entry>, StartError> {
         return Err(problem(what, "write a user:password line into it"));
     }
     Ok(entries)
-}
-
-/// Why a file was not read.
-enum Unread {
-    Failed(io::Error),
-    /// It is a folder, a FIFO or a device.
-    NoFile,
-    /// Its mode.
-    Exposed(u32),
-    TooLarge,
-}
-
-fn read_private(path: &Path) -> Result<Vec<u8>, Unread> {
-    // A FIFO would wait for its other end.
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
-    let mut file = options.open(path).map_err(Unread::Failed)?;
-    let about = file.metadata().map_err(Unread::Failed)?;
-    let mode = about.permissions().mode() & 0o7777;
-    if !about.is_file() {
-        return Err(Unread::NoFile);
-    }
-    if mode & OTHERS != 0 {
-        return Err(Unread::Exposed(mode));
-    }
-    let mut text = Vec::new();
-    let mut limited = file.by_ref().take(FILE_BYTES_MAX + 1);
-    limited.read_to_end(&mut text).map_err(Unread::Failed)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(Unread::TooLarge);
-    }
-    Ok(text)
 }
 
 /// The entries; the number of the first line that is none. Empty lines are passed over.

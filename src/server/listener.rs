@@ -14,17 +14,18 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
-use super::access::{self, Access, Admission, Refusal};
+use super::access::{self, Access, Admission, Decision, Refusal};
 use super::peer::{Ends, Unnamed};
 use super::tls::{self, Tls, Verify};
 use super::worker::{Worker, WorkerThread};
@@ -36,6 +37,9 @@ use crate::stats::connections::{self, Address, State};
 
 /// How long accepting pauses when there are no descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections of one listener that wait until it is known which groups their users are in.
+const WAITING_MAX: usize = 256;
 
 /// A bound socket, and how `stats conns` names it.
 #[derive(Debug)]
@@ -239,20 +243,8 @@ impl Acceptor {
         Registered::new(&self.engine, Arc::new(info))
     }
 
-    /// Serves a new connection, or turns it away.
-    fn receive(&self, socket: Accepted, listener: &Listener) {
-        let admission = match self.admit(&socket) {
-            Ok(admission) => admission,
-            Err(refusal) => return self.note_refused(&refusal, listener),
-        };
-        if self.is_full() {
-            self.reject(listener, socket);
-        } else {
-            self.hand_over(socket, listener, admission);
-        }
-    }
-
-    fn admit(&self, socket: &Accepted) -> Result<Admission, Refusal> {
+    /// Decides on a new connection. Never blocks.
+    fn admit(&self, socket: &Accepted) -> Decision {
         if self.access.is_on() {
             let lookups = &self.engine.stats().server.peer_lookups;
             lookups.fetch_add(1, Relaxed);
@@ -263,23 +255,27 @@ impl Acceptor {
         })
     }
 
+    /// Serves a connection that was decided on, or turns it away.
+    fn receive(&self, socket: Accepted, listener: &Listener, decided: Result<Admission, Refusal>) {
+        match decided {
+            Err(refusal) => self.note_refused(refusal, listener),
+            Ok(_) if self.is_full() => self.reject(listener, socket),
+            Ok(admission) => self.hand_over(socket, listener, admission),
+        }
+    }
+
     /// Counts a connection that was refused; the log has a line of it, unless there are many.
-    fn note_refused(&self, refusal: &Refusal, listener: &Listener) {
+    fn note_refused(&self, refusal: Refusal, listener: &Listener) {
         let server = &self.engine.stats().server;
         server.access_refused.fetch_add(1, Relaxed);
-        if let Refusal::Unnamed(unnamed) = refusal {
+        if let Refusal::Unnamed(unnamed) = &refusal {
             server.access_unnamed.fetch_add(1, Relaxed);
             let failed = matches!(unnamed, Unnamed::Unanswered(_));
             server
                 .peer_lookup_failures
                 .fetch_add(failed.into(), Relaxed);
         }
-        let line = || refusal.line("refused", listener.name());
-        match self.access.may_log(Clock::System.now().seconds) {
-            None => {}
-            Some(0) => tracing::warn!("{}", line()),
-            Some(more) => tracing::warn!("{}, and {more} more before that", line()),
-        }
+        self.access.complain("refused", refusal, &listener.name);
     }
 
     fn hand_over(&self, socket: Accepted, listener: &Listener, admission: Admission) {
@@ -464,15 +460,34 @@ impl Drop for Counted {
 /// # Errors
 /// If the socket cannot be used at all.
 pub async fn accept_loop(listener: Listener, acceptor: Arc<Acceptor>) -> Result<(), StartError> {
+    let listener = Arc::new(listener);
     let source =
         Source::new(&listener).map_err(|error| StartError::socket(&listener.name, error))?;
     let _registered = acceptor.register(&listener);
+    let mut waiting = JoinSet::new();
     let mut paused = false;
     loop {
-        match source.accept().await {
+        let accepted = tokio::select! {
+            accepted = source.accept() => accepted,
+            Some(_) = waiting.join_next() => continue,
+        };
+        match accepted {
             Ok(socket) => {
                 paused = false;
-                acceptor.receive(socket, &listener);
+                match acceptor.admit(&socket) {
+                    Decision::Made(decided) => acceptor.receive(socket, &listener, decided),
+                    Decision::AskGroups(uid) if waiting.len() >= WAITING_MAX => {
+                        let why = io::Error::other("too many wait for that");
+                        acceptor.receive(socket, &listener, Err(Refusal::Groups(uid, why)));
+                    }
+                    decision @ Decision::AskGroups(_) => {
+                        let decided = settle(Arc::clone(&acceptor.access), decision);
+                        // A strong one would keep the workers from being joined at the end.
+                        let acceptor = Arc::downgrade(&acceptor);
+                        let listener = Arc::clone(&listener);
+                        waiting.spawn(receive_later(acceptor, socket, listener, decided));
+                    }
+                }
             }
             Err(error) if is_exhaustion(&error) => {
                 // Said once, however long it lasts.
@@ -485,6 +500,23 @@ pub async fn accept_loop(listener: Listener, acceptor: Arc<Acceptor>) -> Result<
             // The peer went away between its handshake and ours.
             Err(_) => {}
         }
+    }
+}
+
+async fn settle(access: Arc<Access>, decision: Decision) -> Result<Admission, Refusal> {
+    access.settle(decision).await
+}
+
+/// Receives a connection once it is decided on; others are accepted meanwhile.
+async fn receive_later(
+    acceptor: Weak<Acceptor>,
+    socket: Accepted,
+    listener: Arc<Listener>,
+    decided: impl Future<Output = Result<Admission, Refusal>>,
+) {
+    let decided = decided.await;
+    if let Some(acceptor) = acceptor.upgrade() {
+        acceptor.receive(socket, &listener, decided);
     }
 }
 

@@ -22,6 +22,13 @@ pub fn reloading() {
     tell(&states);
 }
 
+/// Waits a second if a manager starts the process again, so that starts that fail are no flood.
+pub fn before_another_start() {
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
 /// Says that the end has come.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);

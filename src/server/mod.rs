@@ -56,6 +56,7 @@ use access::Access;
 use auth::Users;
 use budget::Budget;
 use listener::Acceptor;
+pub use manager::before_another_start;
 use reload::{Fresh, Reload, Reloader};
 use start::{Sockets, lock_memory, prepare};
 pub use start::{StartError, check_files};
@@ -247,6 +248,9 @@ async fn serve(
         tls,
         Arc::clone(&reloader.access),
     ));
+    if options.access.is_some() {
+        reloader.access.tell();
+    }
     let mut tasks = JoinSet::new();
     for listener in listeners {
         tracing::info!("listening on {}", listener.described());

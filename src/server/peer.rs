@@ -23,6 +23,8 @@
 //! What takes FIN and RST off the wire (a packet filter, TCP_REPAIR) needs CAP_NET_ADMIN, which can do all
 //! this with less effort.
 //!
+//! A client's socket that is bound to a device (SO_BINDTODEVICE) is not found, as the question names none, and is refused.
+//!
 //! A socket that its process hands to another (SCM_RIGHTS, fork) keeps the name of who made it: whoever may speak
 //! may lend that, as on a unix socket.
 //!
@@ -221,9 +223,15 @@ impl Peers {
     fn try_out(&mut self) -> io::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .or_else(|_| TcpListener::bind((Ipv6Addr::LOCALHOST, 0)))?;
-        let _client = TcpStream::connect(listener.local_addr()?)?;
-        let (accepted, peer) = listener.accept()?;
-        let ends = Ends::new(peer, accepted.local_addr()?);
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        let (accepted, ends) = loop {
+            let (accepted, peer) = listener.accept()?;
+            // A stranger may have been faster.
+            if peer == client.local_addr()? {
+                let ends = Ends::new(peer, accepted.local_addr()?);
+                break (accepted, ends);
+            }
+        };
         match self.uid_on_tcp(ends, &accepted) {
             Ok(uid) if uid == rustix::process::geteuid().as_raw() => Ok(()),
             Ok(uid) => Err(io::Error::other(format!(

@@ -12,15 +12,21 @@
 //!   until the configuration says another one;
 //! - a connection that new rules refuse is closed, whatever it is doing.
 
+use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use super::access::{Access, Rules};
+use super::access::{Access, Decision, Refusal, Rules};
 use super::auth::Users;
 use super::peer::Ends;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::stats::connections::Connection;
+
+/// How long reading may take, of the configuration and of the files that it names.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a configuration that was read again says of all that can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,20 +59,38 @@ pub struct Reloader {
 impl Reloader {
     /// Reads everything again. What comes of it is logged.
     pub async fn reload(&mut self) {
-        let fresh = match self.read().await {
+        let reading = tokio::time::timeout(READ_WITHIN, self.read()).await;
+        let fresh = match reading.unwrap_or_else(|_| Err(too_slow("the configuration"))) {
             Ok(fresh) => fresh,
             Err(line) => {
                 tracing::error!("{line} (nothing has changed)");
                 return;
             }
         };
-        drop(self.engine.refresh_certs(Clock::System.now()));
-        match self.users.as_deref().map(Users::reload) {
-            None => {}
-            Some(Ok(())) => tracing::info!("users and passwords are read again"),
-            Some(Err(error)) => tracing::error!("{error}; those read before stay in force"),
+        if tokio::time::timeout(READ_WITHIN, self.renew_files())
+            .await
+            .is_err()
+        {
+            let what = too_slow("certificates or the file of -Y");
+            tracing::error!("{what} (those read before stay in force)");
         }
-        self.apply(fresh);
+        self.apply(fresh).await;
+    }
+
+    /// Has certificates, users and passwords read again.
+    async fn renew_files(&self) {
+        let (engine, users) = (Arc::clone(&self.engine), self.users.clone());
+        let renewing = tokio::task::spawn_blocking(move || {
+            // What comes of it is logged.
+            drop(engine.refresh_certs(Clock::System.now()));
+            match users.as_deref().map(Users::reload) {
+                None => {}
+                Some(Ok(())) => tracing::info!("users and passwords are read again"),
+                Some(Err(error)) => tracing::error!("{error}; those read before stay in force"),
+            }
+        });
+        // A panic has been reported already.
+        let _ = renewing.await;
     }
 
     async fn read(&self) -> Result<Fresh, String> {
@@ -75,14 +99,17 @@ impl Reloader {
         read.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    fn apply(&mut self, fresh: Fresh) {
+    async fn apply(&mut self, fresh: Fresh) {
         tracing::info!("the configuration is read again");
         for remark in &fresh.remarks {
             tracing::warn!("{remark}");
         }
         let last = std::mem::replace(&mut self.source.1, fresh.clone());
-        if fresh.memory_limit_bytes != last.memory_limit_bytes {
-            self.limit_memory(fresh.memory_limit_bytes);
+        if fresh.memory_limit_bytes != last.memory_limit_bytes
+            && !self.limit_memory(fresh.memory_limit_bytes)
+        {
+            // Still to be said the next time.
+            self.source.1.memory_limit_bytes = last.memory_limit_bytes;
         }
         if fresh.verbosity != last.verbosity {
             self.engine.set_verbosity(fresh.verbosity);
@@ -91,7 +118,7 @@ impl Reloader {
         let had_rules = last.access.is_some();
         match self.access.replace(fresh.access.clone()) {
             // Groups may have changed where rules have not.
-            Ok(()) if had_rules || fresh.access.is_some() => self.review(),
+            Ok(()) if had_rules || fresh.access.is_some() => self.review().await,
             Ok(()) => {}
             Err(error) => {
                 tracing::error!(
@@ -102,27 +129,41 @@ impl Reloader {
         }
     }
 
-    fn limit_memory(&self, bytes: u64) {
+    fn limit_memory(&self, bytes: u64) -> bool {
         let mib = bytes >> 20;
-        if self.engine.set_memory_limit(bytes, Clock::System.now()) {
+        let is_set = self.engine.set_memory_limit(bytes, Clock::System.now());
+        if is_set {
             tracing::info!("the memory limit is {mib} MiB");
         } else {
             tracing::warn!(
                 "memory_limit: {mib} MiB is beyond what the memory file was made for; it takes a restart, with a higher memory_ceiling if need be"
             );
         }
+        is_set
     }
 
     /// Holds every connection against the rules.
-    fn review(&self) {
+    async fn review(&self) {
         let stats = self.engine.stats();
         let mut closed = 0;
+        // Whose groups could not be looked up is not waited for again.
+        let mut unknown = HashSet::new();
         for connection in stats.connections.clients() {
             if self.access.is_on() && connection.uid.get().is_none() {
                 stats.server.peer_lookups.fetch_add(1, Relaxed);
             }
             let ends = ends_of(&connection);
-            match self.access.reconsider(connection.uid.get().copied(), ends) {
+            let uid = connection.uid.get().copied();
+            let decided = match self.access.reconsider(uid, ends) {
+                Decision::AskGroups(uid) if unknown.contains(&uid) => {
+                    Err(Refusal::Groups(uid, io::ErrorKind::TimedOut.into()))
+                }
+                decision => self.access.settle(decision).await,
+            };
+            if let Err(Refusal::Groups(uid, _)) = decided {
+                unknown.insert(uid);
+            }
+            match decided {
                 Ok(admission) => {
                     if let Some(uid) = admission.uid {
                         // Known before, or never.
@@ -133,16 +174,21 @@ impl Reloader {
                 Err(refusal) => {
                     closed += 1;
                     stats.server.access_closed.fetch_add(1, Relaxed);
-                    if self.access.may_log(Clock::System.now().seconds).is_some() {
-                        let listener = connection.local.as_deref().unwrap_or_default();
-                        tracing::warn!("{}", refusal.line("closed", listener));
-                    }
+                    let nowhere = || Arc::from("");
+                    let listener = connection.local.clone().unwrap_or_else(nowhere);
+                    self.access.complain("closed", refusal, &listener);
                     connection.close();
                 }
             }
         }
-        tracing::info!("access rules are read again; connections closed by them: {closed}");
+        self.access.tell();
+        tracing::info!("connections closed by the access rules: {closed}");
     }
+}
+
+fn too_slow(what: &str) -> String {
+    let seconds = READ_WITHIN.as_secs();
+    format!("{what} could not be read within {seconds} s: is the disk there?")
 }
 
 /// Both addresses of a connection over TCP. One that came in on a wildcard address does not know its own.

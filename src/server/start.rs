@@ -29,6 +29,8 @@ pub struct StartError {
     pub what: String,
     /// What would do.
     pub remedy: &'static str,
+    /// It may be over by itself, so that another start is worth a try.
+    pub passing: bool,
 }
 
 impl fmt::Display for StartError {
@@ -50,6 +52,7 @@ impl StartError {
             setting,
             what,
             remedy,
+            passing: false,
         }
     }
 
@@ -65,11 +68,11 @@ impl StartError {
             io::ErrorKind::AddrNotAvailable => "name an address of this machine with -l",
             _ => "choose another with -l or -p",
         };
-        StartError::new(
-            "listen",
-            format!("{name} cannot be listened on: {error}"),
-            remedy,
-        )
+        let what = format!("{name} cannot be listened on: {error}");
+        StartError {
+            passing: is_passing(&error),
+            ..StartError::new("listen", what, remedy)
+        }
     }
 
     /// A unix socket that cannot be listened on.
@@ -81,10 +84,18 @@ impl StartError {
             io::ErrorKind::AlreadyExists => {
                 "that path is no socket: remove it, or choose another with -s"
             }
-            _ => "choose a path with -s in a directory that the user of -u may write",
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "choose a path with -s in a directory that the unit lets it write, such as /run/memcached or /run/tokencached"
+            }
+            _ => {
+                "choose a path with -s in a directory that exists and that the user of -u may write"
+            }
         };
         let what = format!("{} cannot be listened on: {error}", path.display());
-        StartError::new("unix_socket", what, remedy)
+        StartError {
+            passing: is_passing(&error),
+            ..StartError::new("unix_socket", what, remedy)
+        }
     }
 
     /// A pid file that cannot be written.
@@ -112,11 +123,11 @@ impl StartError {
 
     /// Threads or runtimes that cannot be had.
     pub fn system(error: io::Error) -> StartError {
-        StartError::new(
-            "threads",
-            error.to_string(),
-            "lower -t, or raise the limits of processes and open files",
-        )
+        let remedy = "lower -t, or raise the limits of processes and open files";
+        StartError {
+            passing: true,
+            ..StartError::new("threads", error.to_string(), remedy)
+        }
     }
 }
 
@@ -260,6 +271,14 @@ fn bind_tcp(options: &Options) -> Result<Vec<Listener>, StartError> {
     Ok(listeners)
 }
 
+/// Whether an address may be free, or there, a moment later.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+    )
+}
+
 /// Whether a machine without IPv6 says so.
 fn is_absent(error: &io::Error) -> bool {
     use rustix::io::Errno;
@@ -282,11 +301,11 @@ fn bind_http(options: Option<HttpOptions>) -> Result<Option<std::net::TcpListene
         }
         Err(error) if options.required => {
             let what = format!("{} cannot be listened on: {error}", options.addr);
-            Err(StartError::new(
-                "http",
-                what,
-                "choose another address with --http, or --http off",
-            ))
+            let remedy = "choose another address with --http, or --http off";
+            Err(StartError {
+                passing: is_passing(&error),
+                ..StartError::new("http", what, remedy)
+            })
         }
         Err(error) => {
             tracing::warn!(

@@ -44,6 +44,10 @@ use tokio_rustls::rustls::{
 use tokio_rustls::server::TlsStream;
 
 use crate::engine::Certificates;
+use crate::regular_file;
+
+/// Longest file of certificates that is read; Debian's of all authorities has 220 KB.
+const PEM_BYTES_MAX: u64 = 16 << 20;
 
 /// How long a peer may take for its handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -295,7 +299,8 @@ impl Offered {
     fn read(options: &Options) -> Result<Offered, Fault> {
         let provider = Arc::new(ring::default_provider());
         let chain = certificates(Part::Chain, &options.chain_cert)?;
-        let key = PrivateKeyDer::from_pem_file(&options.key)
+        let key = read_pem(&options.key)
+            .and_then(|text| PrivateKeyDer::from_pem_slice(&text))
             .map_err(|why| unreadable(Part::Key, &options.key, &why))?;
         let make = |verifier| {
             server_config(options, &provider, verifier, chain.clone(), key.clone_key())
@@ -406,13 +411,19 @@ fn verifier(
 }
 
 fn certificates(part: Part, path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let read = CertificateDer::pem_file_iter(path)
-        .and_then(|found| found.collect::<Result<Vec<_>, _>>())
+    let read = read_pem(path)
+        .and_then(|text| CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>())
         .map_err(|why| unreadable(part, path, &why))?;
     match read.is_empty() {
         true => Err(unreadable(part, path, &pem::Error::NoItemsFound)),
         false => Ok(read),
     }
+}
+
+fn read_pem(path: &Path) -> Result<Vec<u8>, pem::Error> {
+    let read = regular_file::read(path, PEM_BYTES_MAX);
+    let (text, _) = read.map_err(|unread| pem::Error::Io(unread.into()))?;
+    Ok(text)
 }
 
 fn unreadable(part: Part, path: &Path, why: &pem::Error) -> Fault {

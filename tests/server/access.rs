@@ -154,7 +154,10 @@ fn who_comes_from_beyond_loopback_is_refused_by_any_rule() {
     let rules = Rules::new("[access]\ndefault = \"allow\"\nread_only = [12345]\n");
     let daemon = Daemon::start(&format!("-l {}:0 --config {}", own.ip(), rules.path()));
     let log = daemon.log();
-    assert!(log.contains("cannot be named and is refused"), "{log}");
+    assert!(
+        log.contains("access rules refuse whoever comes from beyond loopback"),
+        "{log}"
+    );
     let address = addresses(&daemon)
         .into_iter()
         .find(|address| !address.ip().is_loopback())
@@ -419,7 +422,7 @@ fn new_rules_come_with_sighup_and_close_whom_they_refuse() {
 
     rules.write("[access]\nconnect = [\"root\"]\nread_only = [\"daemon\"]\n");
     daemon.signal(Signal::HUP);
-    daemon.wait_for_log("connections closed by them: 3");
+    daemon.wait_for_log("connections closed by the access rules: 3");
     for nobody in &mut nobodies {
         assert_eq!(nobody.rest(), b"");
     }
@@ -446,7 +449,7 @@ fn new_rules_come_with_sighup_and_close_whom_they_refuse() {
 
     rules.write("");
     daemon.signal(Signal::HUP);
-    daemon.wait_for_log("connections closed by them: 0");
+    daemon.wait_for_log("connections closed by the access rules: 0");
     assert!(client_of(NOBODY, daemon.address()).get("k").is_some());
     reader.must_set("k", b"other");
 }
@@ -489,11 +492,56 @@ fn sighup_applies_what_it_can_and_names_what_takes_a_restart() {
     rules.write("memory_limit = \"2g\"\n");
     daemon.signal(Signal::HUP);
     daemon.wait_for_log("2048 MiB is beyond what the memory file was made for");
+    daemon.signal(Signal::HUP);
+    wait_until("it was said again", || {
+        daemon.log().matches("2048 MiB is beyond").count() == 2
+    });
     assert_eq!(client.stat("limit_maxbytes"), 96 << 20);
     rules.write("memory_limit = \"lots\"\n");
     daemon.signal(Signal::HUP);
     daemon.wait_for_log("(nothing has changed)");
     assert_eq!(client.stat("limit_maxbytes"), 96 << 20);
+}
+
+#[test]
+fn what_is_read_again_keeps_nobody_waiting() {
+    let rules = Rules::new("memory_limit = 64\n");
+    let mut daemon = rules.daemon();
+    fs::remove_file(rules.path()).unwrap();
+    // It would wait for its other end.
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, rules.path(), fifo, mode, 0).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log("it is no regular file");
+    daemon.client().must_set("k", b"value");
+    fs::remove_file(rules.path()).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", rules.path()).unwrap();
+    daemon.signal(Signal::HUP);
+    wait_until("it was not read", || {
+        daemon.log().matches("it is no regular file").count() == 2
+    });
+    daemon.client().must_set("k", b"value");
+}
+
+/// Whoever leaves before it is looked up cannot be named, and hides no name.
+#[test]
+fn peers_that_cannot_be_named_hide_none_that_can() {
+    if without_root() {
+        return;
+    }
+    let rules = Rules::new("[access]\nconnect = [\"root\"]\n");
+    let daemon = rules.daemon();
+    let address = daemon.address();
+    as_user(NOBODY, || {
+        for _ in 0..300 {
+            let gone = TcpStream::connect(address).unwrap();
+            gone.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+    });
+    assert_eq!(answered(&mut client_of(NOBODY, address)), b"");
+    wait_until("it is named", || daemon.log().contains("(nobody)"));
+    assert!(daemon.stat("access_unnamed") > 10);
 }
 
 #[test]

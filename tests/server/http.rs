@@ -108,7 +108,7 @@ fn an_http_address_that_was_asked_for_and_is_taken_fails_the_start() {
         command.args(["-u", "root"]);
     }
     let (status, text) = refused(command);
-    assert_eq!(status, Some(78), "{text}");
+    assert_eq!(status, Some(71), "{text}");
     let line = text.lines().last().unwrap();
     assert!(
         line.contains(&format!("http = \"{address}\" (command line --http)")),

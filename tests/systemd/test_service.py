@@ -75,6 +75,20 @@ def test_a_configuration_that_was_changed_survives_an_upgrade(own):
     assert own.stats()["limit_maxbytes"] == str(32 << 20)
 
 
+def test_a_configuration_that_both_sides_changed_is_kept(own):
+    append(own, "memory_limit = 32\n")
+    own.run("systemctl start tokencached")
+    before = own.main_process("tokencached")
+    # The next release, with a file of its own.
+    own.run(
+        f"dpkg-deb -R {deb('tokencached', 2)} /tmp/next && echo '# new' >>/tmp/next{CONFIG} &&"
+        " dpkg-deb -b /tmp/next /tmp/next.deb && dpkg --force-confold -i /tmp/next.deb"
+    )
+    assert own.main_process("tokencached") != before
+    assert own.stats()["limit_maxbytes"] == str(32 << 20)
+    assert "# new" in own.path(CONFIG + ".dpkg-dist").read_text()
+
+
 def test_what_runs_goes_on_where_the_configuration_is_unusable_at_an_upgrade(own):
     own.run("systemctl start tokencached")
     own.ask(SET)
@@ -82,7 +96,7 @@ def test_what_runs_goes_on_where_the_configuration_is_unusable_at_an_upgrade(own
     done = own.execute(f"dpkg -i {deb('tokencached', 2)}")
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("tokencached")]
-    assert line.startswith("tokencached: tokencached.service is not restarted and goes on as it was: ")
+    assert line.startswith("tokencached: tokencached.service goes on as it is and will not start again: ")
     assert "memory_limit" in line
     assert "value" in own.ask("get k\r\n")
     assert own.execute("systemctl restart tokencached").returncode != 0

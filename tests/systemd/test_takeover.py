@@ -148,14 +148,14 @@ def test_an_unusable_file_is_one_line_and_no_loop(taken, how):
     has_taken_over(taken)
 
 
-@pytest.mark.parametrize("how", ["missing", "nonsense"])
+@pytest.mark.parametrize("how", ["missing", "nonsense", "unreadable"])
 def test_what_runs_goes_on_where_the_file_is_unusable_at_the_installation(unit, how):
     before = unit.main_process("memcached")
     unit.run(UNUSABLE[how])
     done = unit.execute(f"dpkg -i {deb('tokencached')} {deb('tokencached-takeover')}")
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("tokencached")]
-    assert line.startswith("tokencached-takeover: memcached.service is not restarted and goes on as it was: ")
+    assert line.startswith("tokencached-takeover: memcached.service goes on as it is and will not start again: ")
     assert "/etc/memcached.conf" in line
     assert unit.main_process("memcached") == before
     is_memcached(unit)
@@ -167,3 +167,31 @@ def test_removal_gives_memcached_back_after_a_failure_too(taken):
     assert taken.execute("systemctl restart memcached").returncode != 0
     taken.run("dpkg --remove tokencached-takeover")
     is_memcached(taken)
+
+
+def test_a_port_that_somebody_has_is_waited_for(taken):
+    # Whoever is faster than the service at a restart.
+    taken.run("systemctl stop memcached")
+    holder = taken.hold("::1", 11211)
+    assert taken.execute("systemctl start memcached").returncode != 0
+    restarts = lambda: int(taken.show("memcached", "NRestarts")["NRestarts"])
+    assert eventually(lambda: restarts() >= 2)
+    shown = taken.show("memcached", "ExecMainStatus")
+    assert shown["ExecMainStatus"] in ("0", "71")
+    holder.kill()
+    holder.wait()
+    assert eventually(lambda: taken.show("memcached", "ActiveState")["ActiveState"] == "active")
+    has_taken_over(taken)
+    # Every try takes a second or more.
+    assert restarts() < 60
+
+
+def test_a_program_that_is_not_there_is_no_loop_of_starts(unit):
+    done = unit.execute(f"dpkg -i {deb('tokencached-takeover')}")
+    assert done.returncode != 0 and "depends on tokencached" in done.stderr
+    unit.run("systemctl daemon-reload")
+    assert unit.execute("systemctl restart memcached").returncode != 0
+    unit.run("sleep 1")
+    assert unit.show("memcached", "NRestarts", "ExecMainStatus") == {"NRestarts": "0", "ExecMainStatus": "203"}
+    unit.run(f"dpkg -i {deb('tokencached')} && dpkg --configure -a && systemctl restart memcached")
+    has_taken_over(unit)
