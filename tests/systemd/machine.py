@@ -77,7 +77,8 @@ except ConnectionResetError:
 # As above; holds an address until it is ended.
 HOLD = """
 import socket, sys
-held = socket.create_server((sys.argv[1], int(sys.argv[2])))
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+held = socket.create_server((sys.argv[1], int(sys.argv[2])), family=family)
 print("held", flush=True)
 sys.stdin.read()
 """
