@@ -23,7 +23,8 @@
 //! What takes FIN and RST off the wire (a packet filter, TCP_REPAIR) needs CAP_NET_ADMIN, which can do all
 //! this with less effort.
 //!
-//! A client's socket that is bound to a device (SO_BINDTODEVICE) is not found, as the question names none, and is refused.
+//! A client's socket that is bound to a device (SO_BINDTODEVICE) is not found, as the question names none, and
+//! is refused.
 //!
 //! A socket that its process hands to another (SCM_RIGHTS, fork) keeps the name of who made it: whoever may speak
 //! may lend that, as on a unix socket.
