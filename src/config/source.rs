@@ -1,0 +1,134 @@
+//! Where a configuration is read from, and what was read: to read it again, and to go on with it when what is
+//! there now cannot be used.
+//!
+//! `main.rs` has one [`Source`], the process's own, and hands a [`Record`] of the configuration that works to
+//! the server, which keeps it for its successor.
+//!
+//! Invariants:
+//! - a record holds the bytes of every file that decided anything, so that it means the same later; files that
+//!   the server reads itself, of users and certificates, are named in it and read anew;
+//! - a record that comes from another process is not trusted: it is read as any configuration is.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::Machine;
+use super::{Action, ConfigError, load_with};
+
+/// The form of a record; another one is not read.
+const VERSION: u32 = 1;
+
+/// A command line, and where its relative paths begin.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The arguments, without the program's name.
+    pub args: Vec<OsString>,
+    /// In the background the working folder is another one.
+    pub folder: PathBuf,
+}
+
+impl Source {
+    /// That of this process, as long as it has not changed its folder.
+    pub fn of_this_process() -> Source {
+        Source {
+            args: std::env::args_os().skip(1).collect(),
+            folder: std::env::current_dir().unwrap_or_default(),
+        }
+    }
+
+    /// Reads the configuration, as [`super::load`] does.
+    ///
+    /// # Errors
+    /// Those of [`super::load`].
+    pub fn load(&self, machine: &Machine) -> Result<(Action, Record), ConfigError> {
+        self.recording(|args, read| load_with(args, machine, read))
+    }
+
+    /// Has `load` read the configuration with the arguments and the reader of files that it is given, and
+    /// records what it reads.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub fn recording<T>(
+        &self,
+        load: impl FnOnce(Vec<OsString>, &dyn Fn(&str) -> io::Result<Vec<u8>>) -> Result<T, ConfigError>,
+    ) -> Result<(T, Record), ConfigError> {
+        let files = RefCell::new(BTreeMap::new());
+        let read = |path: &str| {
+            let bytes = std::fs::read(self.folder.join(path))?;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            files.borrow_mut().insert(path.to_owned(), text);
+            Ok(bytes)
+        };
+        let loaded = load(self.args.clone(), &read)?;
+        let words = self
+            .args
+            .iter()
+            .map(|arg| arg.to_string_lossy().into_owned());
+        let record = Record {
+            version: VERSION,
+            args: words.collect(),
+            folder: self.folder.to_string_lossy().into_owned(),
+            files: files.into_inner(),
+        };
+        Ok((loaded, record))
+    }
+}
+
+/// All that a configuration was read from. Of one that works every word is UTF-8, as anything else is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    version: u32,
+    args: Vec<String>,
+    folder: String,
+    files: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// As bytes, for another process.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Text and numbers have a form in JSON; if one had not, there would be no record.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// From such bytes.
+    ///
+    /// # Errors
+    /// One line: it is no record, or another release's.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Record, String> {
+        #[derive(Deserialize)]
+        struct Form {
+            version: u32,
+        }
+        let damaged = |error| format!("the last good configuration cannot be read: {error}");
+        let Form { version } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if version != VERSION {
+            return Err(format!(
+                "the last good configuration has the form {version}, this release reads {VERSION}"
+            ));
+        }
+        serde_json::from_slice(bytes).map_err(damaged)
+    }
+
+    /// Where its relative paths begin.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.clone().into()
+    }
+
+    /// Reads the configuration from it.
+    ///
+    /// # Errors
+    /// Those of [`super::load`].
+    pub fn load(&self, machine: &Machine) -> Result<Action, ConfigError> {
+        let args = self.args.iter().map(OsString::from);
+        load_with(args, machine, |path| {
+            let text = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+            Ok(text.clone().into_bytes())
+        })
+    }
+}
