@@ -319,6 +319,9 @@ async fn serve(
     }
     if is_replaced || bequest.fd_store.is_there() {
         socket_file.iter_mut().for_each(SocketFile::leave);
+    } else {
+        // Or they would listen on.
+        drop(bequest.fd_store.take_held());
     }
     drop(socket_file);
     tasks.shutdown().await;

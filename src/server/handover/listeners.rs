@@ -48,7 +48,11 @@ impl std::fmt::Display for Place {
 
 /// Copies of the inherited sockets that nobody has asked for yet.
 #[derive(Debug, Default)]
-pub struct Found(Vec<(Place, Socket)>);
+pub struct Found {
+    sockets: Vec<(Place, Socket)>,
+    /// Some were of no use, and are in the store still.
+    was_useless: bool,
+}
 
 impl Found {
     /// All of them.
@@ -56,14 +60,15 @@ impl Found {
     /// # Errors
     /// Those of duplicating a descriptor.
     pub fn of(inherited: &Inherited) -> io::Result<Found> {
-        let mut found = Vec::new();
+        let mut found = Found::default();
         for socket in inherited.listeners() {
-            // What has no address serves none.
-            if let Ok(Some(place)) = Place::of(socket) {
-                found.push((place, socket.try_clone()?.into()));
+            match Place::of(socket) {
+                Ok(Some(place)) => found.sockets.push((place, socket.try_clone()?.into())),
+                // What has no address serves none.
+                _ => found.was_useless = true,
             }
         }
-        Ok(Found(found))
+        Ok(found)
     }
 
     /// The socket bound to this address. For port 0, any of the same IP address whose own is not among `named`.
@@ -80,22 +85,26 @@ impl Found {
 
     /// The socket bound to this path, if its file is still there: without it nobody can reach it.
     pub fn unix(&mut self, wanted: &Path) -> Option<Socket> {
-        let is_there = is_socket(wanted);
-        let wanted = absolute(wanted).ok()?;
-        self.take(|place| match place {
-            Place::Unix(path) => is_there && absolute(path).is_ok_and(|path| path == wanted),
+        let path = absolute(wanted).ok()?;
+        let found = self.take(|place| match place {
+            Place::Unix(other) => absolute(other).is_ok_and(|other| other == path),
             Place::Tcp(_) => false,
-        })
+        })?;
+        let is_reachable = is_socket(wanted);
+        self.was_useless |= !is_reachable;
+        is_reachable.then_some(found)
     }
 
     fn take(&mut self, mut is_wanted: impl FnMut(&Place) -> bool) -> Option<Socket> {
-        let at = self.0.iter().position(|(place, _)| is_wanted(place))?;
-        Some(self.0.swap_remove(at).1)
+        let mut places = self.sockets.iter().map(|(place, _)| place);
+        let at = places.position(|place| is_wanted(place))?;
+        Some(self.sockets.swap_remove(at).1)
     }
 
-    /// Closes the rest, and removes what their paths lead to. Says whether there was any.
+    /// Closes the rest, and removes what their paths lead to. Says whether the store has anything
+    /// that is of no use.
     pub fn let_go(self) -> bool {
-        for (place, _) in &self.0 {
+        for (place, _) in &self.sockets {
             tracing::info!("no longer listening on {place}");
             if let Place::Unix(path) = place
                 && is_socket(path)
@@ -104,7 +113,7 @@ impl Found {
                 let _ = std::fs::remove_file(path);
             }
         }
-        !self.0.is_empty()
+        self.was_useless || !self.sockets.is_empty()
     }
 }
 
@@ -129,7 +138,11 @@ mod tests {
         });
         let addresses = addresses.collect();
         let sockets = sockets.into_iter().map(Socket::from);
-        (Found(places.into_iter().zip(sockets).collect()), addresses)
+        let found = Found {
+            sockets: places.into_iter().zip(sockets).collect(),
+            was_useless: false,
+        };
+        (found, addresses)
     }
 
     #[test]
