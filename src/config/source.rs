@@ -132,3 +132,53 @@ impl Record {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            memory: None,
+            ..Machine::detect()
+        }
+    }
+
+    #[test]
+    fn a_record_of_what_was_read_means_the_same_when_the_files_are_gone() {
+        let folder =
+            std::env::temp_dir().join(format!("tokencached-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let toml = "memory_limit = 48 # m\u{e9}moire\n";
+        std::fs::write(folder.join("toml"), toml).unwrap();
+        let source = Source {
+            args: ["-u", "root", "--config", "toml", "-t", "2"]
+                .map(OsString::from)
+                .to_vec(),
+            folder: folder.clone(),
+        };
+        let (_, record) = source
+            .load(&machine())
+            .unwrap_or_else(|error| panic!("{error}"));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(source.load(&machine()).is_err());
+        let again = Record::from_bytes(&record.to_bytes()).unwrap();
+        assert_eq!((&again, again.folder()), (&record, folder));
+        match again.load(&machine()) {
+            Ok(Action::Run(config)) => {
+                assert_eq!(config.store.memory_limit_bytes, 48 << 20);
+                assert_eq!(config.server.threads, 2);
+            }
+            Ok(Action::Print(text)) => panic!("{text}"),
+            Err(error) => panic!("{error}"),
+        }
+        let cut = record.to_bytes();
+        for length in 0..cut.len() {
+            let line = Record::from_bytes(&cut[..length]).unwrap_err();
+            assert!(
+                line.contains("cannot be read") && !line.contains('\n'),
+                "{line}"
+            );
+        }
+    }
+}

@@ -115,12 +115,6 @@ impl Manager {
         self.stored.lock().unwrap().push(entry);
     }
 
-    /// Forgets all of a name.
-    pub fn drop_all(&self, name: &str) {
-        let mut stored = self.stored.lock().unwrap();
-        stored.retain(|(other, _)| other != name);
-    }
-
     /// Where sockets and files of a test may lie.
     pub fn folder(&self) -> &Folder {
         &self.folder

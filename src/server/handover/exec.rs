@@ -15,11 +15,12 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
+use rustix::fs::Access;
 use tokio::signal::unix::Signal as Asked;
 
 use super::fd_store::{FDSTORE, FdStore};
@@ -44,6 +45,16 @@ pub struct Program {
     pub args: Vec<OsString>,
     /// Where relative paths begin.
     pub folder: PathBuf,
+}
+
+impl Program {
+    /// Where to execute it: its folder, if whoever this process has become may enter it.
+    fn place(&self) -> &Path {
+        match rustix::fs::access(&self.folder, Access::EXEC_OK) {
+            Ok(()) => &self.folder,
+            Err(_) => Path::new("/"),
+        }
+    }
 }
 
 /// Returns once SIGUSR2 has come and the new program has been tried and found good. A program that is not is
@@ -71,7 +82,7 @@ fn check(program: &Program, options: &Options) -> Result<(), String> {
     let mut child = Command::new(&program.path)
         .arg("--print-config")
         .args(&program.args)
-        .current_dir(&program.folder)
+        .current_dir(program.place())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -136,7 +147,7 @@ fn try_replace(program: &Program, fd_store: &FdStore) -> io::Result<std::convert
         .collect::<io::Result<_>>()?;
     let (names, descriptors): (Vec<_>, Vec<_>) = fd_store.take_held().into_iter().unzip();
     let environment = environment(&names, fd_store.is_there())?;
-    std::env::set_current_dir(&program.folder)?;
+    std::env::set_current_dir(program.place())?;
     hold_signals()?;
     inherited::lay_out(&descriptors)?;
     Ok(nix::unistd::execve(&path, &args, &environment)?)

@@ -95,9 +95,9 @@ impl Found {
         is_reachable.then_some(found)
     }
 
-    fn take(&mut self, mut is_wanted: impl FnMut(&Place) -> bool) -> Option<Socket> {
+    fn take(&mut self, is_wanted: impl FnMut(&Place) -> bool) -> Option<Socket> {
         let mut places = self.sockets.iter().map(|(place, _)| place);
-        let at = places.position(|place| is_wanted(place))?;
+        let at = places.position(is_wanted)?;
         Some(self.sockets.swap_remove(at).1)
     }
 
