@@ -23,9 +23,13 @@ fn key(number: u64) -> [u8; 71] {
 }
 
 fn put(store: &Store, number: u64) {
+    put_value(store, number, &VALUE);
+}
+
+fn put_value(store: &Store, number: u64, value: &[u8]) {
     let put = Put {
         key: &key(number),
-        value: &[black_box(&VALUE)],
+        value: &[black_box(value)],
         packing: Packing::NONE,
         client_flags: 0,
         expiry: Some(NOW + 300),
@@ -88,5 +92,31 @@ fn set(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, get, set);
+/// What a successor does before it serves, over values of three sizes: 450 bytes as tokens are packed.
+fn take_over(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("take over 64 MiB");
+    group.sample_size(20);
+    for value_bytes in [450, 8 << 10, 600 << 10] {
+        let store = Store::new(&Options::default()).expect("there is memory for a store");
+        let value = vec![b'v'; value_bytes];
+        let mut number = 0;
+        while store.counts().removed(Cause::Evicted) == 0 {
+            put_value(&store, number, &value);
+            number += 1;
+        }
+        group.bench_function(format!("values of {value_bytes} bytes"), |bencher| {
+            bencher.iter(|| {
+                let file = store.file().try_clone_to_owned().expect("a descriptor");
+                let (taken, recovered) =
+                    Store::open(file, &Options::default(), NOW).expect("it is a heap");
+                taken.prove();
+                assert_eq!(recovered.damaged, 0);
+                taken
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, get, set, take_over);
 criterion_main!(benches);

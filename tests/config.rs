@@ -957,6 +957,7 @@ fn read_again_a_configuration_says_what_takes_a_restart() {
     );
     assert!(other.remarks[2].contains("idle_timeout=5"), "its warning");
     assert_eq!(other.remarks.len(), 3);
+    assert!(other.takes_restart && !same.takes_restart);
     let unusable = renewed("threads = 0\n").unwrap_err().to_string();
     assert!(unusable.starts_with("threads = \"0\""), "{unusable}");
 }

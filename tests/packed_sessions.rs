@@ -66,6 +66,7 @@ impl Server {
         let heap = self.heap.try_clone().unwrap().into();
         let now = self.clock.now();
         let (store, recovered) = Store::open(heap, &self.store_options, now.seconds).unwrap();
+        store.prove();
         let server = Server::over(store, self.clock, self.store_options, options);
         (server, recovered.damaged)
     }

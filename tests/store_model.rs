@@ -456,6 +456,69 @@ fn a_stale_item_is_still_stale_when_the_heap_is_taken_over() {
 }
 
 #[test]
+fn a_heap_that_ends_whoever_reads_it_is_not_read_a_third_time() {
+    let store = Store::new(&options(true)).unwrap();
+    put(&store, "key", b"value", NEVER, START).unwrap();
+    let open = || {
+        let file = store.file().try_clone_to_owned().unwrap();
+        Store::open(file, &options(true), START)
+    };
+    assert!(open().is_ok() && open().is_ok());
+    let error = open().unwrap_err().to_string();
+    assert!(error.contains("2 processes in a row"), "{error}");
+    // Whoever made it has lived long enough.
+    store.prove();
+    let (taken, recovered) = open().unwrap();
+    assert_eq!(recovered.items, 1);
+    taken.prove();
+    assert!(open().is_ok() && open().is_ok() && open().is_err());
+}
+
+#[test]
+fn a_heap_is_taken_over_with_other_limits_as_far_as_it_was_made_for_them() {
+    let first = options(true);
+    let store = Store::new(&first).unwrap();
+    put(&store, "small", b"value", NEVER, START).unwrap();
+    put(&store, "large", &[b'v'; 5_000], NEVER, START).unwrap();
+    let open = |options: &Options| {
+        let file = store.file().try_clone_to_owned().unwrap();
+        let (taken, recovered) = Store::open(file, options, START).unwrap();
+        taken.prove();
+        (taken, recovered)
+    };
+    let ceiling = first.memory_ceiling_bytes.max(first.memory_limit_bytes);
+    let (taken, recovered) = open(&Options {
+        memory_limit_bytes: 4 * ceiling,
+        memory_ceiling_bytes: 8 * ceiling,
+        item_bytes_max: u32::MAX,
+        ..first.clone()
+    });
+    assert_eq!(recovered.items, 2);
+    let limit = taken.usage().limit_bytes;
+    assert!((ceiling..2 * ceiling).contains(&limit), "{limit}");
+    assert_eq!(u64::from(taken.item_bytes_max()), limit / 2);
+    let (taken, recovered) = open(&Options {
+        item_bytes_max: 1_024,
+        ..first
+    });
+    assert_eq!((recovered.items, recovered.too_large), (1, 1));
+    assert!(taken.get(b"large", START).is_err() && taken.get(b"small", START).is_ok());
+    taken.audit().unwrap();
+}
+
+#[test]
+fn a_store_goes_on_with_the_counts_of_the_one_before() {
+    let store = Store::new(&options(true)).unwrap();
+    put(&store, "key", b"value", NEVER, START).unwrap();
+    assert!(store.delete(b"key", START));
+    let next = Store::new(&options(true)).unwrap();
+    put(&next, "key", b"value", NEVER, START).unwrap();
+    next.add_counts(&store.counts());
+    assert_eq!(next.counts().stored, 2);
+    assert_eq!(next.counts().removed(Cause::Deleted), 1);
+}
+
+#[test]
 fn of_threads_that_find_an_item_to_be_made_anew_one_is_told() {
     let store = Store::new(&options(true)).unwrap();
     put(&store, "key", b"value", START + 10, START).unwrap();

@@ -40,17 +40,27 @@ const SECTIONS: &[(&str, &str)] = &[
         "SIGTERM, SIGINT and SIGUSR1 end the server once requests that were begun are finished. SIGHUP reads \
          the configuration again, and with it certificates, users and passwords: memory_limit, verbose and \
          [access] are put in force, and what else has changed is named in the log, as it takes a restart. \
-         Connections that new rules refuse are closed.",
+         Connections that new rules refuse are closed. SIGUSR2 executes the program anew, by the path that it \
+         had at the start, in the same process: items and addresses stay. It is tried first, and if it does not run or \
+         refuses the configuration, the log says so and nothing changes.",
+    ),
+    (
+        "RESTART",
+        "Under a service manager that stores descriptors (systemd's FileDescriptorStoreMax=) the next process goes on \
+         with all items and addresses, after a crash too; meanwhile clients wait. With another configuration it keeps what fits, with \
+         one that cannot be used it goes on with the last good one, and the log says so. What takes more memory than \
+         memory_ceiling was at the first start, or is to begin empty, takes a stop and a start.",
     ),
     (
         "EXIT STATUS",
-        "0 after a signal; 78 if the configuration cannot be used, 71 if something is in the way that may be over by \
-         itself, such as an address in use; both with one line that says what is wrong, where, and what would do.",
+        "0 after a signal; 78 if the configuration cannot be used and there is no last good one, 71 if something is in \
+         the way that may be over by itself, such as an address in use; both with one line that says what is wrong, \
+         where, and what would do.",
     ),
     (
         "ENVIRONMENT",
-        "MEMCACHED_PORT_FILENAME names a file for the ports of TCP. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS \
-         are the service manager's: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3).",
+        "MEMCACHED_PORT_FILENAME names a file for the ports of TCP. NOTIFY_SOCKET, FDSTORE, WATCHDOG_USEC and \
+         LISTEN_FDS are the service manager's: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3).",
     ),
     (
         "FILES",

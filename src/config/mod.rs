@@ -1,8 +1,8 @@
 //! The configuration: from a command line and two kinds of files to one
 //! [`Config`] in which nothing is left open.
 //!
-//! `main.rs` calls [`load`] with its arguments and does what the [`Action`]
-//! says; `tokencached-tool check-config` calls it too and only reports. Nobody
+//! `main.rs` calls [`Source::load`] and does what the [`Action`] says;
+//! `tokencached-tool check-config` calls [`load`] and only reports. Nobody
 //! else imports this module: each of the others declares a small `Options`,
 //! which the `Config` holds, filled.
 //!
@@ -13,7 +13,7 @@
 //! They are laid over each other and resolved once (`resolve.rs` and
 //! `sockets.rs`, with `listen.rs`, `units.rs`, and what `machine.rs` knows); `show.rs` writes the
 //! result down for people and for `stats settings`. `access.rs` reads the one table of the TOML file, and
-//! `renewed.rs` compares what is read on SIGHUP. `tool_flags.rs` is the
+//! `renewed.rs` compares what is read on SIGHUP, and `source.rs` records what was read. `tool_flags.rs` is the
 //! command line of `tokencached-tool`, which shares nothing with the rest;
 //! `documents.rs` makes man pages and completions of both.
 //!
@@ -38,6 +38,7 @@ mod settings;
 mod show;
 pub mod simulation_flags;
 mod sockets;
+mod source;
 pub mod tool_flags;
 mod units;
 
@@ -47,6 +48,7 @@ use std::io;
 
 pub use self::machine::{Machine, MemoryBound};
 pub use self::show::Shown;
+pub use self::source::{Record, Source};
 
 use self::args::CommandLine;
 use self::flags::Ask;

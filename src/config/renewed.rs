@@ -21,7 +21,8 @@ use crate::server::reload::Fresh;
 const LIVE: [&str; 3] = ["memory_limit", "verbose", "access"];
 
 impl Config {
-    /// Reads the configuration again, this one being the one at the start.
+    /// Reads the configuration again, this one being the one at the start. The record of it is the caller's
+    /// to add ([`Source::recording`](super::Source::recording)).
     ///
     /// # Errors
     /// Those of [`super::load`].
@@ -32,24 +33,33 @@ impl Config {
         read: impl Fn(&str) -> io::Result<Vec<u8>>,
     ) -> Result<Fresh, ConfigError> {
         match load_with(args, machine, read)? {
-            Action::Run(config) => Ok(Fresh {
-                memory_limit_bytes: config.store.memory_limit_bytes,
-                verbosity: config.engine.verbosity.load(Relaxed),
-                access: config.server.access.clone(),
-                remarks: self.remarks(&config),
-            }),
+            Action::Run(config) => {
+                let mut remarks = self.restarts(&config);
+                let takes_restart = !remarks.is_empty();
+                remarks.extend(self.new_warnings(&config));
+                Ok(Fresh {
+                    memory_limit_bytes: config.store.memory_limit_bytes,
+                    verbosity: config.engine.verbosity.load(Relaxed),
+                    access: config.server.access.clone(),
+                    remarks,
+                    takes_restart,
+                    record: Vec::new(),
+                })
+            }
             // The same arguments started the server, so they ask for nothing to be printed.
             Action::Print(_) => Ok(Fresh {
                 memory_limit_bytes: self.store.memory_limit_bytes,
                 verbosity: self.verbosity.into(),
                 access: self.server.access.clone(),
                 remarks: Vec::new(),
+                takes_restart: false,
+                record: Vec::new(),
             }),
         }
     }
 
-    /// What differs in `newer` and takes a restart, and what it warns of that this one does not.
-    fn remarks(&self, newer: &Config) -> Vec<String> {
+    /// What differs in `newer` and takes a restart.
+    fn restarts(&self, newer: &Config) -> Vec<String> {
         let mut remarks: Vec<String> = newer
             .settings
             .iter()
@@ -62,13 +72,13 @@ impl Config {
         if self.server.idle_timeout_seconds != newer.server.idle_timeout_seconds {
             remarks.push(restart("extended: another idle_timeout"));
         }
-        let warnings = newer.warnings.iter();
-        remarks.extend(
-            warnings
-                .filter(|line| !self.warnings.contains(line))
-                .cloned(),
-        );
         remarks
+    }
+
+    /// What `newer` warns of and this one does not.
+    fn new_warnings<'c>(&'c self, newer: &'c Config) -> impl Iterator<Item = String> + 'c {
+        let is_new = |line: &&String| !self.warnings.contains(line);
+        newer.warnings.iter().filter(is_new).cloned()
     }
 
     fn changed(&self, newer: &Shown) -> Option<String> {

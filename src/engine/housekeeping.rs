@@ -1,6 +1,7 @@
 //! The background thread: what has to happen though no client asks for it.
 //!
-//! Once a second it frees what has expired or was flushed, and dictionaries that nothing needs. One thread, one wake-up a second, off the
+//! Once a second it frees what has expired or was flushed, and dictionaries that nothing needs. After ten
+//! seconds it notes that the heap, which may be another process's, has not ended this one. One thread, one wake-up a second, off the
 //! path of every request.
 
 use std::sync::Arc;
@@ -12,6 +13,9 @@ use super::Engine;
 use crate::clock::{Clock, Now};
 
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// After so many rounds the heap is taken for sound.
+const PROVEN_AFTER: u32 = 10;
 
 /// The running thread; ends when dropped.
 pub struct Housekeeper {
@@ -35,8 +39,13 @@ impl Housekeeper {
     pub fn start(engine: Arc<Engine>) -> std::io::Result<Housekeeper> {
         let (stop, stopped) = sync_channel(0);
         let rounds = move || {
+            let mut left = PROVEN_AFTER;
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 engine.housekeep(Clock::System.now());
+                left = left.saturating_sub(1);
+                if left == 0 {
+                    engine.prove_heap();
+                }
             }
         };
         let thread = std::thread::Builder::new()

@@ -155,6 +155,11 @@ impl Engine {
         self.store.set_memory_limit(bytes, now.seconds)
     }
 
+    /// Notes that this process does not end of the heap that it has taken over, see [`Store::prove`].
+    pub fn prove_heap(&self) {
+        self.store.prove();
+    }
+
     /// Carries a command out. Never blocks beyond a short lock; a hit allocates nothing.
     // What is not a plain `get` is kept out of line, so that this is small enough to go into its caller.
     #[inline]

@@ -9,11 +9,12 @@
 //! - whom the access rules refuse is closed before a byte of it is read, and is not answered at all;
 //! - running out of descriptors or memory pauses accepting; it neither spins nor ends the server.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 
 use super::access::{self, Access, Admission, Decision, Refusal};
 use super::peer::{Ends, Unnamed};
+use super::socket_file::SocketFile;
 use super::tls::{self, Tls, Verify};
 use super::worker::{Worker, WorkerThread};
 use super::{Listen, Security, StartError, UnixSocket, connection};
@@ -49,8 +51,6 @@ pub struct Listener {
     is_unix: bool,
     protocol: Protocol,
     security: Security,
-    /// The file of a unix socket.
-    path: Option<PathBuf>,
 }
 
 impl Listener {
@@ -79,11 +79,10 @@ impl Listener {
             is_unix: false,
             protocol: listen.protocol,
             security: listen.security,
-            path: None,
         })
     }
 
-    /// Takes a socket that somebody else made listen, and who removes its file too.
+    /// Takes a socket that somebody else made listen.
     ///
     /// # Errors
     /// Those of the socket calls.
@@ -101,8 +100,25 @@ impl Listener {
             is_unix: address.is_unix(),
             protocol,
             security,
-            path: None,
         })
+    }
+
+    /// Takes a socket of the process before, with the queue that is asked for now.
+    ///
+    /// # Errors
+    /// Those of the socket calls.
+    pub fn inherit(
+        socket: Socket,
+        (protocol, security): (Protocol, Security),
+        backlog: i32,
+    ) -> io::Result<Listener> {
+        socket.listen(backlog)?;
+        Listener::adopt(socket, protocol, security)
+    }
+
+    /// The socket, for handing it on to another process.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Where it listens, if that is TCP.
@@ -116,7 +132,7 @@ impl Listener {
     /// # Errors
     /// Those of the socket calls; `AddrInUse` if a server listens there, `AlreadyExists` if the
     /// path is no socket.
-    pub fn bind_unix(options: &UnixSocket, backlog: i32) -> io::Result<Listener> {
+    pub fn bind_unix(options: &UnixSocket, backlog: i32) -> io::Result<(Listener, SocketFile)> {
         let path = options.path.as_path();
         remove_dead_socket(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -126,20 +142,39 @@ impl Listener {
         let bound = socket.bind(&address);
         rustix::process::umask(mask);
         bound?;
-        let listener = Listener {
-            socket: socket.into(),
-            name: format!("unix:{}", path.display()).into(),
-            is_unix: true,
-            protocol: options.protocol,
-            security: Security::Plain,
-            // The working folder is another one in the background.
-            path: Some(std::path::absolute(path)?),
-        };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(options.mode))?;
-        let socket = SockRef::from(&listener.socket);
+        let file = SocketFile::of(path)?;
+        std::fs::set_permissions(path, Permissions::from_mode(options.mode))?;
         socket.listen(backlog)?;
-        socket.set_nonblocking(true)?;
-        Ok(listener)
+        Ok((
+            Listener::adopt(socket, options.protocol, Security::Plain)?,
+            file,
+        ))
+    }
+
+    /// Takes the unix socket of the process before, whose file may have another mode now.
+    ///
+    /// # Errors
+    /// Those of the socket calls.
+    pub fn inherit_unix(
+        socket: Socket,
+        options: &UnixSocket,
+        backlog: i32,
+    ) -> io::Result<(Listener, SocketFile)> {
+        let path = options.path.as_path();
+        let mut file = SocketFile::of(path)?;
+        // Until this process serves: if it does not, the next goes on with it.
+        file.leave();
+        if let Err(error) = std::fs::set_permissions(path, Permissions::from_mode(options.mode)) {
+            let mode = std::fs::metadata(path).map(|file| file.permissions().mode() & 0o7777);
+            if mode.ok() != Some(options.mode) {
+                let path = path.display();
+                tracing::warn!(
+                    "{path} keeps the mode that it has: {error}; it is another user's, remove it and restart"
+                );
+            }
+        }
+        let served = (options.protocol, Security::Plain);
+        Ok((Listener::inherit(socket, served, backlog)?, file))
     }
 
     /// The address, as `tcp:127.0.0.1:11211` or `unix:/path`.
@@ -161,17 +196,6 @@ impl Listener {
             Protocol::Binary => " for the binary protocol alone",
         };
         format!("{}{security}{protocol}", self.name)
-    }
-}
-
-impl Drop for Listener {
-    /// Removes the socket's file. The socket is closed after that, so as long as the file is there
-    /// nobody takes it for a dead one and puts another in its place.
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Somebody else may have removed it.
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 

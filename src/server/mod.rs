@@ -2,7 +2,8 @@
 //!
 //! [`run`] is the life of the process: limits, sockets, another user, the store, the workers; then
 //! waiting for a signal; then finishing what was begun.
-//! `manager` tells the service manager about each step; `activation` takes sockets that it has bound.
+//! `manager` tells the service manager about each step; `handover` takes what the process before has left, and
+//! leaves the same to the next.
 //!
 //! ```text
 //! listener ── accepts, asks access (who is it? peer) ──> worker (one thread, one runtime)
@@ -15,12 +16,12 @@
 //! - every error of the start names the setting, and what would do.
 
 pub mod access;
-mod activation;
 mod admin;
 pub mod auth;
 pub mod budget;
 mod complaint;
 mod connection;
+pub mod handover;
 mod listener;
 pub mod log;
 mod manager;
@@ -31,6 +32,8 @@ mod port_file;
 mod process;
 pub mod reload;
 pub mod session;
+mod signals;
+mod socket_file;
 mod start;
 pub mod tls;
 mod worker;
@@ -43,7 +46,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -51,13 +54,17 @@ use crate::clock::Clock;
 use crate::engine::{self, Certificates, Engine, Housekeeper};
 use crate::protocol::codec::Protocol;
 use crate::stats::memcached::Process;
-use crate::store::{self, Store};
+use crate::store;
 use access::Access;
 use auth::Users;
 use budget::Budget;
-use listener::Acceptor;
+use handover::fd_store::FdStore;
+use handover::{Bequest, Inherited, Program, exec};
+use listener::{Acceptor, Listener};
 pub use manager::before_another_start;
 use reload::{Fresh, Reload, Reloader};
+use signals::Signals;
+use socket_file::SocketFile;
 use start::{Sockets, lock_memory, prepare};
 pub use start::{StartError, check_files};
 use worker::{Worker, WorkerThread};
@@ -149,42 +156,62 @@ pub struct Options {
     pub daemonize: bool,
 }
 
-/// Serves until a signal, or a client where `-A` allows it, ends it. `reload` reads the configuration
-/// again, when SIGHUP asks for that.
+/// Where the process comes from: what can be read, and executed, again.
+pub struct Origin {
+    /// What runs, and how it was started.
+    pub program: Program,
+    /// Reads the configuration again, when SIGHUP asks for that.
+    pub reload: Arc<Reload>,
+    /// What a successor can go on with if its own configuration cannot be used, in `main`'s own form.
+    pub record: Vec<u8>,
+}
+
+/// Serves until a signal, or a client where `-A` allows it, ends it; goes on with what is `inherited`.
 ///
 /// # Errors
-/// What could not be had at the start; nothing is left half started.
+/// What could not be had at the start; nothing is left half started, and what is inherited is as it was, for
+/// another try. Or why serving ended; then nothing is left of it.
 pub fn run(
     options: Options,
     mut engine_options: engine::Options,
     store_options: &store::Options,
-    reload: Arc<Reload>,
+    origin: Origin,
+    inherited: &mut Inherited,
 ) -> Result<(), StartError> {
+    for remark in inherited.remarks() {
+        tracing::warn!("{remark}");
+    }
     let begun_with = Fresh {
         memory_limit_bytes: store_options.memory_limit_bytes,
         verbosity: engine_options.verbosity.load(Relaxed),
         access: options.access.clone(),
         remarks: Vec::new(),
+        takes_restart: false,
+        record: origin.record,
     };
-    let mut sockets = prepare(&options)?;
+    let fd_store = Arc::new(FdStore::open(inherited));
+    let mut sockets = prepare(&options, inherited)?;
     let tls = sockets.tls.clone();
     engine_options.certificates = tls.map(|tls| tls as Arc<dyn Certificates>);
-    let engine = Arc::new(make_engine(&options, engine_options, store_options)?);
+    let store = handover::heap::store(store_options, inherited, &fd_store)?;
+    let process = Process {
+        started: Clock::System.now(),
+        connections_max: options.connections_max,
+        threads: options.threads,
+    };
+    let engine = Arc::new(Engine::new(store, engine_options, process));
     let access = Access::new(options.access.clone()).map_err(StartError::access)?;
     let reloader = Reloader {
-        source: (reload, begun_with),
+        source: (origin.reload, begun_with),
         engine: Arc::clone(&engine),
         users: sockets.users.clone(),
         access: Arc::new(access),
+        fd_store: Arc::clone(&fd_store),
     };
     lock_memory(&options)?;
     // All that is likely to fail has been tried, so that it is said while somebody listens.
     if options.daemonize {
-        // As in memcached, whoever asks for more lines gets to see them.
-        let keeps_log = engine.verbosity() > 0;
-        nix::unistd::daemon(false, keeps_log).map_err(|error| StartError::system(error.into()))?;
-        // A child does not inherit its parent's locks.
-        lock_memory(&options)?;
+        go_into_background(&options, &engine, inherited.is_successor())?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -199,27 +226,46 @@ pub fn run(
         let written = pid_file.write();
         written.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
     }
-    let served = runtime.block_on(serve(&options, sockets, engine, (signals, reloader)));
+    let bequest = Bequest {
+        program: origin.program,
+        fd_store,
+    };
+    let served = serve(
+        &options,
+        sockets,
+        engine,
+        (signals, reloader),
+        (bequest, inherited),
+    );
+    let served = runtime.block_on(served);
     // A configuration that is being read again is not waited for.
     runtime.shutdown_background();
     served
 }
 
-fn make_engine(
+/// Carries out `-d`. A successor is where the process before was already, but for its folder.
+fn go_into_background(
     options: &Options,
-    engine_options: engine::Options,
-    store_options: &store::Options,
-) -> Result<Engine, StartError> {
-    let store = Store::new(store_options).map_err(|error| {
-        let what = format!("the memory file cannot be made: {error}");
-        StartError::new("memory_limit", what, "lower -m or --memory-ceiling")
-    })?;
-    let process = Process {
-        started: Clock::System.now(),
-        connections_max: options.connections_max,
-        threads: options.threads,
-    };
-    Ok(Engine::new(store, engine_options, process))
+    engine: &Engine,
+    is_successor: bool,
+) -> Result<(), StartError> {
+    if is_successor {
+        return std::env::set_current_dir("/").map_err(StartError::system);
+    }
+    // As in memcached, whoever asks for more lines gets to see them.
+    let keeps_log = engine.verbosity() > 0;
+    nix::unistd::daemon(false, keeps_log).map_err(|error| StartError::system(error.into()))?;
+    // A child does not inherit its parent's locks.
+    lock_memory(options)
+}
+
+/// How serving ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The process does.
+    Stop,
+    /// The program is executed anew.
+    Replace,
 }
 
 async fn serve(
@@ -227,9 +273,13 @@ async fn serve(
     sockets: Sockets,
     engine: Arc<Engine>,
     (mut signals, reloader): (Signals, Reloader),
+    (bequest, inherited): (Bequest, &mut Inherited),
 ) -> Result<(), StartError> {
     let Sockets {
         listeners,
+        is_activated,
+        mut socket_file,
+        unwanted,
         http,
         tls,
         users,
@@ -241,6 +291,10 @@ async fn serve(
     let (stop, stopping) = watch::channel(false);
     let workers = start_workers(options, &engine, users.as_ref(), &stopping)?;
     let housekeeper = Housekeeper::start(Arc::clone(&engine)).map_err(StartError::system)?;
+    // Nothing fails any more.
+    let record = &reloader.source.1.record;
+    bequest.settle(inherited, (&listeners, is_activated), unwanted, record);
+    socket_file.iter_mut().for_each(SocketFile::take);
     let acceptor = Arc::new(Acceptor::new(
         Arc::clone(&engine),
         workers,
@@ -251,13 +305,57 @@ async fn serve(
     if options.access.is_some() {
         reloader.access.tell();
     }
+    let mut tasks = begin(listeners, http, &acceptor, &engine);
+    manager::ready();
+    let ended = tokio::select! {
+        () = signals.stop.wait() => Ok(End::Stop),
+        () = reload_at(signals.hangup, reloader) => Ok(End::Stop),
+        () = engine.shutdown_asked() => Ok(End::Stop),
+        () = exec::asked(signals.replace, &bequest.program, options) => Ok(End::Replace),
+        Some(Ok(ended)) = tasks.join_next() => ended.map(|()| End::Stop),
+    };
+    let is_replaced = matches!(ended, Ok(End::Replace));
+    if is_replaced {
+        tracing::info!("restarting: requests that were begun are finished");
+    } else {
+        manager::stopping();
+        tracing::info!("stopping: requests that were begun are finished");
+    }
+    if is_replaced || bequest.fd_store.is_there() {
+        socket_file.iter_mut().for_each(SocketFile::leave);
+    } else {
+        // Or they would listen on.
+        drop(bequest.fd_store.take_held());
+    }
+    drop(socket_file);
+    tasks.shutdown().await;
+    stop.send_replace(true);
+    if let Some(acceptor) = Arc::into_inner(acceptor) {
+        acceptor.join();
+    }
+    drop(housekeeper);
+    // However short its life was, it was not the heap that ended it.
+    engine.prove_heap();
+    if is_replaced {
+        bequest.execute();
+    }
+    ended.map(drop)
+}
+
+/// Serves clients, HTTP and the manager's watchdog.
+fn begin(
+    listeners: Vec<Listener>,
+    http: Option<TcpListener>,
+    acceptor: &Arc<Acceptor>,
+    engine: &Arc<Engine>,
+) -> JoinSet<Result<(), StartError>> {
     let mut tasks = JoinSet::new();
     for listener in listeners {
         tracing::info!("listening on {}", listener.described());
-        tasks.spawn(listener::accept_loop(listener, Arc::clone(&acceptor)));
+        tasks.spawn(listener::accept_loop(listener, Arc::clone(acceptor)));
     }
     if let Some(http) = http {
-        let engine = Arc::clone(&engine);
+        let engine = Arc::clone(engine);
         tasks.spawn(async move {
             admin::serve(http, engine).await;
             Ok(())
@@ -270,22 +368,7 @@ async fn serve(
             Ok(())
         });
     }
-    manager::ready();
-    let ended = tokio::select! {
-        () = signals.stop.wait() => Ok(()),
-        () = reload_at(signals.hangup, reloader) => Ok(()),
-        () = engine.shutdown_asked() => Ok(()),
-        Some(Ok(ended)) = tasks.join_next() => ended,
-    };
-    manager::stopping();
-    tracing::info!("stopping: requests that were begun are finished");
-    tasks.shutdown().await;
-    stop.send_replace(true);
-    if let Some(acceptor) = Arc::into_inner(acceptor) {
-        acceptor.join();
-    }
-    drop(housekeeper);
-    ended
+    tasks
 }
 
 /// Reads again what can change while running, at each SIGHUP. Does not return.
@@ -331,46 +414,4 @@ fn start_workers(
         .map(|number| WorkerThread::start(number, worker(), stopping.clone()))
         .collect::<io::Result<_>>()
         .map_err(StartError::system)
-}
-
-/// The signals that the server hears.
-struct Signals {
-    stop: StopSignals,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Signals> {
-        Ok(Signals {
-            stop: StopSignals::new()?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
-/// The signals that end the server.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// memcached's signal for a graceful end.
-    user: Signal,
-}
-
-impl StopSignals {
-    fn new() -> io::Result<StopSignals> {
-        Ok(StopSignals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            user: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// Returns when the server is to end.
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.user.recv() => {}
-        }
-    }
 }

@@ -3,6 +3,9 @@
 //! Opened as root, since its directory is often only root's to write, and written when everything
 //! that may fail has succeeded, by which time the process may be another one (`-d`).
 //!
+//! A program that was executed in this one's place has the same number, and may no longer be allowed to open the file: one that
+//! has the number already is left as it is.
+//!
 //! Invariant: a file that names another process is never emptied by a start that fails, nor removed
 //! by an end that comes late.
 
@@ -14,7 +17,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
-    file: File,
+    /// Without one, the file has this process's number.
+    file: Option<File>,
     /// It was not there before, and nothing has been written to it.
     is_new: bool,
 }
@@ -28,9 +32,9 @@ impl PidFile {
         let mut options = OpenOptions::new();
         options.write(true);
         let (file, is_new) = match options.clone().create_new(true).open(path) {
-            Ok(file) => (file, true),
+            Ok(file) => (Some(file), true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                (options.open(path)?, false)
+                (open_or_own(&options, path)?, false)
             }
             Err(error) => return Err(error),
         };
@@ -47,14 +51,16 @@ impl PidFile {
     /// # Errors
     /// Those of writing.
     pub fn write(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.write_all(own_line().as_bytes())?;
+        if let Some(file) = &mut self.file {
+            file.set_len(0)?;
+            file.write_all(own_line().as_bytes())?;
+        }
         self.is_new = false;
         Ok(())
     }
 
     fn is_ours(&self) -> bool {
-        self.is_new || std::fs::read_to_string(&self.path).is_ok_and(|text| text == own_line())
+        self.is_new || is_own(&self.path)
     }
 }
 
@@ -65,6 +71,18 @@ impl Drop for PidFile {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+fn open_or_own(options: &OpenOptions, path: &Path) -> io::Result<Option<File>> {
+    match options.open(path) {
+        Err(_) if is_own(path) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// Whether the file has this process's number.
+fn is_own(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text == own_line())
 }
 
 fn own_line() -> String {

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use super::access::{Access, Decision, Refusal, Rules};
 use super::auth::Users;
+use super::handover::Role;
+use super::handover::fd_store::FdStore;
 use super::peer::Ends;
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -39,6 +41,10 @@ pub struct Fresh {
     pub access: Option<Rules>,
     /// Lines about what takes a restart, and what the operator should know.
     pub remarks: Vec<String>,
+    /// Whether part of it takes a restart.
+    pub takes_restart: bool,
+    /// All of it, in a form that a successor can go on with if its own cannot be used.
+    pub record: Vec<u8>,
 }
 
 /// Reads the configuration again; an error is one line.
@@ -54,6 +60,8 @@ pub struct Reloader {
     pub users: Option<Arc<Users>>,
     /// The rules in force.
     pub access: Arc<Access>,
+    /// What keeps the configuration for a successor.
+    pub fd_store: Arc<FdStore>,
 }
 
 impl Reloader {
@@ -105,6 +113,10 @@ impl Reloader {
             tracing::warn!("{remark}");
         }
         let last = std::mem::replace(&mut self.source.1, fresh.clone());
+        // One that is not in force yet is not known to work.
+        if !fresh.takes_restart {
+            self.fd_store.keep_bytes(Role::Config, &fresh.record);
+        }
         if fresh.memory_limit_bytes != last.memory_limit_bytes
             && !self.limit_memory(fresh.memory_limit_bytes)
         {

@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! - TCP is bound and the pid file opened before root is dropped, the unix socket bound after, so that
-//!   it belongs to the user that serves it; what a service manager has bound is taken before that;
+//!   it belongs to the user that serves it; what a service manager or the process before has bound is taken
+//!   instead, whatever the user;
 //! - a start that fails leaves nothing behind: what was bound and opened is undone when dropped.
 
 use std::fmt;
@@ -15,10 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::auth::Users;
+use super::handover::listeners::Found;
+use super::handover::{Inherited, socket_unit};
 use super::listener::Listener;
 use super::pid_file::PidFile;
+use super::socket_file::SocketFile;
 use super::tls::{self, Tls};
-use super::{HttpOptions, Options, activation, port_file, process};
+use super::{HttpOptions, Options, UnixSocket, port_file, process};
 
 /// Why the server could not start: the setting, what went wrong with it, and what would do.
 #[derive(Debug)]
@@ -135,6 +139,12 @@ impl StartError {
 pub struct Sockets {
     /// What clients connect to.
     pub listeners: Vec<Listener>,
+    /// Whether a socket unit has bound them, so that they are its own to keep.
+    pub is_activated: bool,
+    /// The file of the unix socket, if it is this server's.
+    pub socket_file: Option<SocketFile>,
+    /// What the process before listened on, and nobody asked for.
+    pub unwanted: Found,
     /// The HTTP port, if there is one.
     pub http: Option<std::net::TcpListener>,
     /// The pid file, opened and not yet written.
@@ -150,9 +160,9 @@ pub struct Sockets {
 ///
 /// # Errors
 /// The first thing that could not be had; what was had before it is given back.
-pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
-    // First, while no descriptor is this process's own.
-    let mut listeners = activation::listeners(options)?;
+pub fn prepare(options: &Options, inherited: &Inherited) -> Result<Sockets, StartError> {
+    let mut listeners = socket_unit::listeners(options, inherited)?;
+    let mut found = Found::of(inherited).map_err(StartError::system)?;
     let is_activated = !listeners.is_empty();
     process::forbid_core_dumps().map_err(StartError::system)?;
     let files = process::raise_open_files(options.connections_max);
@@ -166,7 +176,7 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
         process::lift_lock_limit();
     }
     if !is_activated {
-        listeners = bind_tcp(options)?;
+        listeners = bind_tcp(options, &mut found)?;
     }
     if let Some(path) = options
         .port_file
@@ -191,9 +201,11 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
             )
         })?;
     }
+    let mut socket_file = None;
     if let Some(unix) = options.unix.as_ref().filter(|_| !is_activated) {
-        let bound = Listener::bind_unix(unix, options.backlog);
-        listeners.push(bound.map_err(|error| StartError::unix(&unix.path, error))?);
+        let (listener, file) = bind_unix(unix, options.backlog, &mut found)?;
+        listeners.push(listener);
+        socket_file = Some(file);
     }
     if let (Some(path), Some(Err(_))) = (&options.pid_file, &pid_file) {
         // A directory of the user's own, in which root may do nothing where it lacks CAP_DAC_OVERRIDE.
@@ -204,6 +216,9 @@ pub fn prepare(options: &Options) -> Result<Sockets, StartError> {
     let http = bind_http(options.http)?;
     Ok(Sockets {
         listeners,
+        is_activated,
+        socket_file,
+        unwanted: found,
         http,
         pid_file,
         users: users.map(Arc::new),
@@ -254,10 +269,16 @@ pub fn lock_memory(options: &Options) -> Result<(), StartError> {
     })
 }
 
-fn bind_tcp(options: &Options) -> Result<Vec<Listener>, StartError> {
+fn bind_tcp(options: &Options, found: &mut Found) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
+    let named: Vec<_> = options.listen.iter().map(|listen| listen.addr).collect();
     for listen in &options.listen {
-        match Listener::bind_tcp(listen, options.backlog) {
+        let served = (listen.protocol, listen.security);
+        let bound = match found.tcp(listen.addr, &named) {
+            Some(socket) => Listener::inherit(socket, served, options.backlog),
+            None => Listener::bind_tcp(listen, options.backlog),
+        };
+        match bound {
             Ok(listener) => listeners.push(listener),
             Err(error) if !listen.required && is_absent(&error) => {
                 tracing::info!(
@@ -277,6 +298,18 @@ fn is_passing(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
     )
+}
+
+fn bind_unix(
+    unix: &UnixSocket,
+    backlog: i32,
+    found: &mut Found,
+) -> Result<(Listener, SocketFile), StartError> {
+    let bound = match found.unix(&unix.path) {
+        Some(socket) => Listener::inherit_unix(socket, unix, backlog),
+        None => Listener::bind_unix(unix, backlog),
+    };
+    bound.map_err(|error| StartError::unix(&unix.path, error))
 }
 
 /// Whether a machine without IPv6 says so.

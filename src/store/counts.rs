@@ -64,6 +64,22 @@ impl Counters {
         }
     }
 
+    /// Goes on from what others have counted.
+    pub(super) fn add(&self, before: &Counts) {
+        let pairs = |counts: &'_ [AtomicU64; Cause::ALL.len()], more: &[u64; Cause::ALL.len()]| {
+            for (count, more) in counts.iter().zip(more) {
+                count.fetch_add(*more, Relaxed);
+            }
+        };
+        pairs(&self.removed, &before.removed);
+        pairs(&self.removed_unfetched, &before.removed_unfetched);
+        self.stored.fetch_add(before.stored, Relaxed);
+        self.overwritten.fetch_add(before.overwritten, Relaxed);
+        self.moved.fetch_add(before.moved, Relaxed);
+        self.moved_bytes.fetch_add(before.moved_bytes, Relaxed);
+        self.returned.fetch_add(before.returned, Relaxed);
+    }
+
     /// All counts at one moment.
     pub(super) fn read(&self) -> Counts {
         let all = |counts: &[AtomicU64; Cause::ALL.len()]| {

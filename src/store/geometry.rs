@@ -63,6 +63,11 @@ impl Geometry {
         FRONT_BYTES + u64::from(self.segments) * self.segment_bytes
     }
 
+    /// Bytes of all segments: the most that a memory limit can be.
+    pub fn ceiling_bytes(&self) -> u64 {
+        u64::from(self.segments) * self.segment_bytes
+    }
+
     /// Bytes of one segment that items can take.
     pub fn data_bytes(&self) -> usize {
         (self.segment_bytes - SEGMENT_HEADER_BYTES) as usize

@@ -283,7 +283,7 @@ impl Store {
     /// Says whether it could: the limit is at least 8 MiB, at most the ceiling, and at least twice
     /// the largest item.
     pub fn set_memory_limit(&self, bytes: u64, now_seconds: u32) -> bool {
-        let ceiling = u64::from(self.geometry.segments) * self.geometry.segment_bytes;
+        let ceiling = self.geometry.ceiling_bytes();
         let floor = MEMORY_LIMIT_BYTES_MIN.max(2 * u64::from(self.options.item_bytes_max));
         if !(floor..=ceiling).contains(&bytes) {
             return false;
@@ -306,9 +306,14 @@ impl Store {
         self.give_back_excess();
     }
 
-    /// What was counted since the store was made.
+    /// What was counted since the store was made, and before that by those whose counts it goes on with.
     pub fn counts(&self) -> Counts {
         self.counters.read()
+    }
+
+    /// Adds what the processes before this one have counted.
+    pub fn add_counts(&self, before: &Counts) {
+        self.counters.add(before);
     }
 
     /// Where the memory is. Walks the segments' states: microseconds, not nanoseconds.
@@ -328,6 +333,11 @@ impl Store {
     /// Whether items may leave for others (`-M` absent).
     pub fn evicts(&self) -> bool {
         self.options.evict
+    }
+
+    /// The memory limit in force, in bytes.
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes.load(Relaxed)
     }
 
     /// Largest item, header and key included.

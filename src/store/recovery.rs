@@ -4,6 +4,9 @@
 //! complete, valid and right by its checksum enters the new index, everything else is dropped and
 //! counted. Nothing in the heap is trusted: lengths are checked before they are followed.
 //!
+//! A heap that ends whoever reads it is not read for ever: each process that takes it over is counted in
+//! its superblock first, and [`Store::prove`] clears the count.
+//!
 //! Invariants:
 //! - of two copies of a key the one written later wins;
 //! - an item that was being written, or was dead, expired or flushed, does not come back.
@@ -13,12 +16,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::geometry::SegmentId;
+use super::geometry::{Geometry, SegmentId};
 use super::heap::Heap;
 use super::item::{Checksum, HEADER_BYTES, Header, Life, footprint};
 use super::segment::Kind;
 use super::superblock::Superblock;
 use super::{Options, Store, eviction};
+
+/// So many processes in a row may take a heap over and end before they have proved themselves.
+const STARTS_MAX: u32 = 2;
 
 /// What was found in a heap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,15 +38,19 @@ pub struct Recovered {
     pub unfinished: u64,
     /// Items that had expired or were flushed.
     pub spent: u64,
+    /// Items larger than are allowed now.
+    pub too_large: u64,
 }
 
 impl Store {
     /// Makes a store over a heap that another process wrote, with what can be read in it. Items
-    /// beyond a smaller limit leave as if it had been lowered while running. Reads all of the heap
-    /// once, to check it.
+    /// beyond a smaller limit leave as if it had been lowered while running, larger ones than are
+    /// allowed now are dropped. A limit beyond the ceiling that the file was made for becomes that
+    /// ceiling, and the largest item at most half of it. Reads all of the heap once, to check it.
     ///
     /// # Errors
-    /// If the file is no heap, or of another format: start with an empty one then.
+    /// If the file is no heap, of another format, or two processes in a row have taken it over and not
+    /// [proved](Store::prove) themselves: start with an empty one then.
     pub fn open(
         file: OwnedFd,
         options: &Options,
@@ -50,12 +60,18 @@ impl Store {
         let geometry = Superblock::of(&heap)
             .geometry()
             .map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
-        let store = Store::over(heap, geometry, options);
+        count_start(&heap)?;
+        let store = Store::over(heap, geometry, &options.within(&geometry));
         store.settle(now_seconds);
         store.recover_dictionaries();
         let recovered = store.recover(now_seconds);
         store.fit_limit(eviction::TAKE_OVER_FREE, now_seconds);
         Ok((store, recovered))
+    }
+
+    /// Notes that this process does not end of the heap that it has taken over. Never blocks.
+    pub fn prove(&self) {
+        Superblock::of(&self.heap).set_starts(0);
     }
 
     fn recover(&self, now_seconds: u32) -> Recovered {
@@ -170,6 +186,11 @@ impl Store {
             item.set_life(Life::Dead);
             return false;
         }
+        if !self.item_fits(item.key_bytes(), item.value_bytes()) {
+            recovered.too_large += 1;
+            item.set_life(Life::Dead);
+            return false;
+        }
         if self.checksum_of(item) != item.checksum() || !self.dictionaries.has(item.packing()) {
             recovered.damaged += 1;
             item.set_life(Life::Dead);
@@ -218,5 +239,32 @@ impl Store {
             }
         }
         checksum.finish(item.key_bytes(), item.value_bytes(), &item.identity())
+    }
+}
+
+/// Counts a process that takes the heap over, unless the last ones ended too soon after doing so.
+fn count_start(heap: &Heap) -> io::Result<()> {
+    let superblock = Superblock::of(heap);
+    let starts = superblock.starts();
+    if starts >= STARTS_MAX {
+        let what = format!("{starts} processes in a row have taken it over and ended at once");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    superblock.set_starts(starts + 1);
+    Ok(())
+}
+
+impl Options {
+    /// The same for a heap that is cut already.
+    fn within(&self, geometry: &Geometry) -> Options {
+        let ceiling = geometry.ceiling_bytes();
+        let memory_limit_bytes = self.memory_limit_bytes.min(ceiling);
+        let half = u32::try_from(memory_limit_bytes / 2).unwrap_or(u32::MAX);
+        Options {
+            memory_limit_bytes,
+            memory_ceiling_bytes: ceiling,
+            item_bytes_max: self.item_bytes_max.min(half),
+            ..self.clone()
+        }
     }
 }

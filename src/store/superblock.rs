@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! 0   magic                 16  segments             32  pending flush, second
-//! 8   format version        24  flush sequence       40  bound of the write sequence
-//! 12  segment bytes         20  segments ever used
+//! 8   format version        24  flush sequence       36  starts that have yet to prove themselves
+//! 12  segment bytes         20  segments ever used   40  bound of the write sequence
 //! ```
 //!
-//! Invariant: every write sequence in use lies below the bound, which moves on in blocks, so that a
-//! process which takes the heap over never gives out a CAS unique twice.
+//! Invariants:
+//! - every write sequence in use lies below the bound, which moves on in blocks, so that a
+//!   process which takes the heap over never gives out a CAS unique twice;
+//! - a process that takes the heap over is counted before it reads an item, and until it has proved
+//!   that the heap does not end it.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -15,7 +18,7 @@ use super::geometry::Geometry;
 use super::heap::Heap;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"tokcache");
-const FORMAT_VERSION: u32 = 3;
+const FORMAT_VERSION: u32 = 4;
 const SEQUENCE_BLOCK: u64 = 1 << 20;
 
 /// The heap's first page.
@@ -40,6 +43,7 @@ impl<'h> Superblock<'h> {
         self.heap.word(20).store(0, Relaxed);
         self.heap.long(24).store(0, Relaxed);
         self.heap.word(32).store(0, Relaxed);
+        self.heap.word(36).store(0, Relaxed);
         self.heap.long(40).store(1, Relaxed);
         // Last: a heap with this number in front is complete.
         self.heap.long(0).store(MAGIC, Relaxed);
@@ -101,6 +105,16 @@ impl<'h> Superblock<'h> {
     /// Sets the second of a delayed flush.
     pub fn set_flush_at(&self, second: u32) {
         self.heap.word(32).store(second, Relaxed);
+    }
+
+    /// Processes that have taken the heap over since one last proved itself.
+    pub fn starts(&self) -> u32 {
+        self.heap.word(36).load(Relaxed)
+    }
+
+    /// Sets the count of such processes.
+    pub fn set_starts(&self, starts: u32) {
+        self.heap.word(36).store(starts, Relaxed);
     }
 
     /// Where the write sequence goes on: above all that were ever given out.

@@ -325,6 +325,7 @@ impl Run {
             ..self.options.clone()
         };
         let (store, recovered) = Store::open(file, &options, self.now).unwrap();
+        store.prove();
         assert_eq!(recovered.damaged, 0);
         self.store = store;
         for (number, bytes) in &self.dictionaries {

@@ -9,6 +9,7 @@ mod binary;
 mod budget;
 mod commands;
 mod connections;
+mod handover;
 mod http;
 mod logs;
 mod manager;
@@ -24,3 +25,6 @@ mod binary_client;
 
 #[path = "../common/daemon.rs"]
 mod daemon;
+
+#[path = "../common/fd_store.rs"]
+mod fd_store;

@@ -80,6 +80,8 @@ impl Manager {
             command.args(["-u", "root"]);
         }
         command.env("NOTIFY_SOCKET", self.folder.path("notify"));
+        // It keeps no descriptors.
+        command.env("FDSTORE", "0");
         command.envs(variables.iter().copied());
         Daemon::run(command)
     }
@@ -148,6 +150,7 @@ fn a_manager_that_cannot_be_reached_is_no_reason_not_to_serve() {
     command.env("NOTIFY_SOCKET", "/nowhere/at.all");
     let mut daemon = Daemon::run(command);
     daemon.wait_for_log("the service manager cannot be told");
+    daemon.wait_for_log("not all can be kept for the process that comes next");
     assert_eq!(daemon.client().ask("version"), "VERSION 1.6.45");
 }
 

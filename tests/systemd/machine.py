@@ -74,6 +74,36 @@ except ConnectionResetError:
     print("closed")
 """
 
+# Connects and asks, again and again, until its input ends. Says how many were served, how many refused, how many
+# cut off, and the longest time between two that were served, in milliseconds.
+KNOCK = CLIENT + """
+import select, time
+served = refused = cut = 0
+longest = 0.0
+last = time.monotonic()
+print("knocking", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    try:
+        peer = connect()
+    except ConnectionRefusedError:
+        refused += 1
+        continue
+    try:
+        peer.sendall(b"version\\r\\n")
+        if not peer.recv(100).startswith(b"VERSION"):
+            cut += 1
+            continue
+    except (ConnectionResetError, BrokenPipeError):
+        cut += 1
+        continue
+    finally:
+        peer.close()
+    now = time.monotonic()
+    longest, last = max(longest, now - last), now
+    served += 1
+print(served, refused, cut, int(longest * 1000))
+"""
+
 # As above; holds an address until it is ended.
 HOLD = """
 import socket, sys
@@ -209,6 +239,19 @@ class Machine:
         stays = subprocess.Popen(self._client(STAY, **who_and_where), stdout=subprocess.PIPE, text=True)
         assert stays.stdout.readline().startswith("VERSION ")
         return stays
+
+    def knock(self, **who_and_where):
+        """A client that connects all the time; `knocks` ends it."""
+        knocking = subprocess.Popen(
+            self._client(KNOCK, **who_and_where), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert knocking.stdout.readline() == "knocking\n"
+        return knocking
+
+    def knocks(self, knocking):
+        """How many were served, refused and cut off, and the longest time without service in milliseconds."""
+        said, _ = knocking.communicate("", timeout=60)
+        return dict(zip(["served", "refused", "cut", "longest_ms"], map(int, said.split())))
 
     def stats(self, **place):
         lines = [line.split(" ", 2) for line in self.ask("stats\r\n", **place).split("\r\n")]

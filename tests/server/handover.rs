@@ -1,0 +1,611 @@
+//! What a process leaves to the next: under a service manager that stores descriptors, and on SIGUSR2.
+//!
+//! The manager is `fd_store`'s, which does as systemd; `tests/systemd/test_restart.py` has the same with a real one.
+
+use std::fs::{self, Permissions};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::daemon::{
+    Client, Daemon, Folder, KIB, LIMIT, MIB, PROGRAM, is_root, mode, pattern, refused, wait_until,
+};
+use crate::fd_store::{Manager, memory_file};
+
+const ALL: [&str; 3] = ["config", "heap", "listen"];
+
+/// Ends it as a crash does.
+fn kill(daemon: &mut Daemon) {
+    daemon.signal(Signal::KILL);
+    daemon.wait();
+}
+
+fn end(daemon: &mut Daemon, signal: Signal) {
+    daemon.signal(signal);
+    assert_eq!(daemon.wait().success(), signal != Signal::KILL);
+}
+
+fn cas_unique(client: &mut Client<TcpStream>, key: &str) -> u64 {
+    let line = client.ask(&format!("gets {key}"));
+    let unique = line.rsplit(' ').next().unwrap().parse().unwrap();
+    let bytes: usize = line.split(' ').nth(3).unwrap().parse().unwrap();
+    client.exactly(bytes + "\r\nEND\r\n".len());
+    unique
+}
+
+#[test]
+fn items_and_addresses_outlive_an_end_and_a_crash() {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let manager = Manager::new();
+        let mut daemon = manager.start("-t 2");
+        manager.wait_for(&ALL);
+        let address = daemon.address();
+        let mut client = daemon.client();
+        client.must_set("small", b"value");
+        client.must_set("large", &pattern(1, 900 * KIB));
+        client.must_set("deleted", b"value");
+        assert_eq!(client.ask("delete deleted"), "DELETED");
+        let unique = cas_unique(&mut client, "small");
+        end(&mut daemon, signal);
+
+        // Nobody serves now, and nobody is refused.
+        let mut waiting = Client::tcp(address);
+        waiting.send("get small\r\n");
+        let mut next = manager.start("-t 3");
+        assert_eq!(next.address(), address);
+        assert_eq!(waiting.value("small").as_deref(), Some(&b"value"[..]));
+        let mut client = next.client();
+        assert!(client.get("large") == Some(pattern(1, 900 * KIB)));
+        assert_eq!(client.get("deleted"), None);
+        assert_eq!(cas_unique(&mut client, "small"), unique);
+        client.must_set("small", b"other");
+        assert!(cas_unique(&mut client, "small") > unique);
+        next.wait_for_log("took 2 items over in ");
+        next.wait_for_log("; dropped: 0 damaged, 0 unfinished, 0 too large");
+        manager.wait_for(&ALL);
+    }
+}
+
+#[test]
+fn a_flush_is_a_flush_for_the_successor_too() {
+    let manager = Manager::new();
+    let mut daemon = manager.start("");
+    let mut client = daemon.client();
+    client.must_set("before", b"value");
+    assert_eq!(client.ask("flush_all"), "OK");
+    client.must_set("after", b"value");
+    kill(&mut daemon);
+    let next = manager.start("");
+    assert_eq!(next.client().get("before"), None);
+    assert!(next.client().get("after").is_some());
+}
+
+#[test]
+fn other_limits_keep_what_fits() {
+    let manager = Manager::new();
+    let mut daemon = manager.start("-m 64");
+    let mut client = daemon.client();
+    client.must_set("large", &pattern(1, 800 * KIB));
+    for number in 0..300 {
+        client.must_set(&format!("k{number}"), &pattern(number, 100 * KIB));
+    }
+    end(&mut daemon, Signal::TERM);
+
+    let mut daemon = manager.start("-m 16 -I 512k");
+    let kept = daemon.stat("curr_items");
+    assert!((50..160).contains(&kept), "{kept}");
+    assert!(daemon.stat("bytes") <= 16 * MIB as u64);
+    assert_eq!(daemon.client().get("large"), None);
+    daemon.wait_for_log(" 1 too large");
+    end(&mut daemon, Signal::TERM);
+
+    // Beyond the ceiling, of 1 GiB, that the file was made for.
+    let mut daemon = manager.start("-m 2048 -I 1024m");
+    assert_eq!(daemon.stat("curr_items"), kept);
+    assert_eq!(daemon.stat("limit_maxbytes"), 1 << 30);
+    daemon.wait_for_log(
+        "memory_limit: 2048 MiB is beyond what the memory file was made for, it is 1024 MiB",
+    );
+    daemon.wait_for_log("max_item_size: 1048576 KiB is more than half of that, it is 524288 KiB");
+}
+
+#[test]
+fn a_heap_that_ends_its_readers_is_not_read_a_third_time() {
+    let manager = Manager::new();
+    let mut daemon = manager.start("");
+    daemon.client().must_set("k", b"value");
+    for _ in 0..2 {
+        kill(&mut daemon);
+        daemon = manager.start("");
+        assert!(daemon.client().get("k").is_some());
+    }
+    kill(&mut daemon);
+    let mut daemon = manager.start("");
+    assert_eq!(daemon.client().get("k"), None);
+    daemon.wait_for_log("cannot be used: 2 processes in a row");
+    daemon.wait_for_log("starts empty");
+    manager.wait_for(&ALL);
+
+    // The new one is taken over again, and an orderly end is no failure.
+    daemon.client().must_set("k", b"value");
+    for _ in 0..4 {
+        end(&mut daemon, Signal::TERM);
+        daemon = manager.start("");
+        assert!(daemon.client().get("k").is_some());
+    }
+}
+
+#[test]
+fn a_heap_that_is_none_costs_the_items_and_one_line() {
+    let garbage = pattern(1, 2 * MIB);
+    let mut alien = garbage.clone();
+    alien[..8].copy_from_slice(b"tokcache");
+    let mut empty = alien.clone();
+    empty[8..12].copy_from_slice(&4_u32.to_le_bytes());
+    for bytes in [garbage, alien, empty, vec![0; 10], vec![]] {
+        let manager = Manager::new();
+        let heap = fs::File::from(memory_file(&bytes, false));
+        rustix::fs::fcntl_add_seals(&heap, rustix::fs::SealFlags::SHRINK).unwrap();
+        manager.put("heap", heap);
+        let daemon = manager.start("");
+        daemon.client().must_set("k", b"value");
+        let log = daemon.log();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("heap of the process before"));
+        assert_eq!(lines.count(), 1, "{log}");
+        manager.wait_for(&ALL);
+    }
+}
+
+#[test]
+fn a_superblock_of_nonsense_is_one_line() {
+    for at in [8, 12, 16] {
+        let manager = Manager::new();
+        let mut daemon = manager.start("");
+        daemon.client().must_set("k", b"value");
+        manager.wait_for(&ALL);
+        kill(&mut daemon);
+        let heap = {
+            let stored = manager.stored.lock().unwrap();
+            let (_, heap) = stored.iter().find(|(name, _)| name == "heap").unwrap();
+            fs::File::from(heap.try_clone().unwrap())
+        };
+        heap.write_all_at(&[0xff; 4], at).unwrap();
+        let mut daemon = manager.start("");
+        assert_eq!(daemon.client().get("k"), None);
+        daemon.wait_for_log("heap of the process before cannot be used: its ");
+    }
+}
+
+#[test]
+fn descriptors_that_are_not_what_their_names_say_are_closed_and_said() {
+    let null = || OwnedFd::from(fs::File::open("/dev/null").unwrap());
+    let udp = || OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
+    let manager = Manager::new();
+    manager.put("heap", null());
+    manager.put("heap", udp());
+    manager.put("config", memory_file(b"{}", false));
+    manager.put("state", null());
+    manager.put("connections", UnixStream::pair().unwrap().0);
+    manager.put("listen", udp());
+    manager.put("listen", null());
+    let daemon = manager.start("");
+    daemon.client().must_set("k", b"value");
+    let log = daemon.log();
+    let closed = log.lines().filter(|line| line.contains("; it is closed"));
+    assert_eq!(closed.count(), 7, "{log}");
+    manager.wait_for(&ALL);
+}
+
+#[test]
+fn more_descriptors_than_anybody_asked_for_are_let_go() {
+    let manager = Manager::new();
+    let mut kept = None;
+    for _ in 0..50 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        kept = Some(listener.local_addr().unwrap());
+        manager.put("listen", listener);
+    }
+    let daemon = Daemon::run(manager.command(&format!("-l {} --http off", kept.unwrap())));
+    assert_eq!(daemon.address(), kept.unwrap());
+    daemon.client().must_set("k", b"value");
+    manager.wait_for(&ALL);
+    let log = daemon.log();
+    assert_eq!(log.matches("no longer listening on ").count(), 49, "{log}");
+}
+
+#[test]
+fn what_a_store_has_no_room_for_is_missing_and_nothing_else() {
+    let manager = Manager::storing(1);
+    let mut daemon = manager.start("");
+    daemon.client().must_set("k", b"value");
+    manager.wait_for(&["heap"]);
+    kill(&mut daemon);
+    assert!(manager.start("").client().get("k").is_some());
+
+    // Without a store, everything ends with the process.
+    let manager = Manager::storing(0);
+    let socket = manager.folder().text("socket");
+    let mut daemon = manager.start(&format!("-s {socket}"));
+    daemon.client().must_set("k", b"value");
+    daemon.stop();
+    assert!(!fs::exists(&socket).unwrap());
+    assert_eq!(manager.start("").client().get("k"), None);
+}
+
+#[test]
+fn addresses_that_are_no_longer_wanted_are_closed() {
+    let manager = Manager::new();
+    let socket = manager.folder().text("socket");
+    let mut daemon = manager.start(&format!("-l 127.0.0.2:0 -s {socket}"));
+    let address = daemon.address();
+    let other = daemon.log();
+    let (_, other) = other.split_once("tcp:127.0.0.2:").unwrap();
+    let port = other.split_whitespace().next().unwrap();
+    let other = format!("127.0.0.2:{port}");
+    manager.wait_for(&["config", "heap", "listen", "listen", "listen"]);
+    kill(&mut daemon);
+    let mut daemon = manager.start("");
+    assert_eq!(daemon.address(), address);
+    manager.wait_for(&ALL);
+    daemon.wait_for_log(&format!("no longer listening on {other}"));
+    assert!(TcpStream::connect(&other).is_err());
+    assert!(!fs::exists(&socket).unwrap());
+}
+
+#[test]
+fn a_unix_socket_stays_in_its_place_with_the_mode_asked_for_now() {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let manager = Manager::new();
+        let socket = manager.folder().text("socket");
+        let start = |flags: &str| {
+            let args = format!("-s {socket} --http off {flags}");
+            Daemon::run(manager.command(&args))
+        };
+        let mut daemon = start("-a 0700");
+        Client::unix(&socket).must_set("k", b"value");
+        manager.wait_for(&ALL);
+        end(&mut daemon, signal);
+        let mut waiting = Client::unix(&socket);
+        waiting.send("get k\r\n");
+        let mut daemon = start("-a 0770");
+        assert_eq!(waiting.value("k").as_deref(), Some(&b"value"[..]));
+        assert_eq!(mode(&manager.folder().path("socket")), 0o770);
+
+        // Without its file nobody could reach it.
+        end(&mut daemon, signal);
+        fs::remove_file(&socket).unwrap();
+        let _daemon = start("");
+        assert!(Client::unix(&socket).get("k").is_some());
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_gives_way_to_the_last_good_one() {
+    let manager = Manager::new();
+    let file = manager.folder().text("config.toml");
+    fs::write(&file, "memory_limit = 32\n").unwrap();
+    let args = format!("--config {file}");
+    let mut daemon = manager.start(&args);
+    daemon.client().must_set("k", b"value");
+    let address = daemon.address();
+    for (text, line) in [
+        ("memory_limt = 48\n", "tokencached: memory_limt"),
+        ("max_item_size = \"40m\"\n", "tokencached: max_item_size"),
+        // Found only when it is acted on.
+        (
+            "auth_file = \"/nowhere/at.all\"\n",
+            "tokencached: auth_file",
+        ),
+        (
+            "unix_socket = \"/nowhere/at.all\"\n",
+            "tokencached: unix_socket",
+        ),
+    ] {
+        manager.wait_for(&ALL);
+        end(&mut daemon, Signal::TERM);
+        fs::write(&file, text).unwrap();
+        daemon = manager.start(&args);
+        assert_eq!(daemon.address(), address, "{text}");
+        assert!(daemon.client().get("k").is_some(), "{text}");
+        assert_eq!(daemon.stat("limit_maxbytes"), 32 << 20, "{text}");
+        let log = daemon.log();
+        assert!(log.contains(line), "{log}");
+        assert_eq!(
+            log.matches("goes on with the last good configuration")
+                .count(),
+            1,
+            "{log}"
+        );
+        assert_eq!(log.matches("tokencached: ").count(), 1, "{log}");
+    }
+    // The file is read again as ever.
+    fs::write(&file, "memory_limit = 48\n").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log("the memory limit is 48 MiB");
+    // What was put in force is what works.
+    manager.wait_for(&ALL);
+    end(&mut daemon, Signal::TERM);
+    fs::remove_file(&file).unwrap();
+    let daemon = manager.start(&args);
+    assert_eq!(daemon.stat("limit_maxbytes"), 48 << 20);
+}
+
+#[test]
+fn without_a_last_good_configuration_nothing_starts() {
+    let args = "-l 127.0.0.1:0 --http off -m lots";
+    let good = r#"{"version":1,"args":["-m"],"folder":"/","files":{}}"#;
+    let newer = r#"{"version":2,"shape":"unknown"}"#;
+    for (config, said) in [
+        (None, None),
+        (Some(""), Some("cannot be read")),
+        (Some("{"), Some("cannot be read")),
+        (Some("{\"version\":1}"), Some("cannot be read")),
+        (Some(newer), Some("has the form 2, this release reads 1")),
+        (Some(good), Some("write -m and the value after it")),
+    ] {
+        let manager = Manager::new();
+        if let Some(config) = config {
+            manager.put("config", memory_file(config.as_bytes(), true));
+        }
+        let (status, text) = refused(manager.command(args));
+        assert_eq!(status, Some(78), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("tokencached: memory_limit = \"lots\""),
+            "{text}"
+        );
+        assert_eq!(lines.len(), 1 + usize::from(said.is_some()), "{text}");
+        assert!(said.is_none_or(|said| lines[1].contains(said)), "{text}");
+    }
+}
+
+#[test]
+fn a_port_that_could_not_be_bound_is_gone_on_with() {
+    // It stays with the manager, as one below 1024 does when the right to bind it is gone.
+    let manager = Manager::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    manager.put("listen", taken);
+    assert!(TcpListener::bind(address).is_err());
+    let daemon = Daemon::run(manager.command(&format!("-l {address} --http off")));
+    daemon.client().must_set("k", b"value");
+}
+
+#[test]
+fn a_socket_units_sockets_are_not_stored() {
+    let manager = Manager::new();
+    manager.put(
+        "tokencached.socket",
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+    );
+    let mut daemon = Daemon::run(manager.command("--http off"));
+    daemon.client().must_set("k", b"value");
+    manager.wait_for(&["config", "heap", "tokencached.socket"]);
+    let address = daemon.address();
+    end(&mut daemon, Signal::TERM);
+    let daemon = Daemon::run(manager.command("--http off"));
+    assert_eq!(daemon.address(), address);
+    assert!(daemon.client().get("k").is_some());
+}
+
+/// Waits until a restart on SIGUSR2 is done; what the log says of it before does not count.
+fn replace(daemon: &mut Daemon) {
+    let before = daemon.log().matches("listening on ").count();
+    let pid = daemon.pid();
+    daemon.signal(Signal::USR2);
+    wait_until("it listens again", || {
+        daemon.log().matches("listening on ").count() > before
+    });
+    assert_eq!(daemon.pid(), pid);
+}
+
+#[test]
+fn sigusr2_executes_the_program_anew_with_all_items() {
+    let folder = Folder::new();
+    let (socket, pid_file) = (folder.text("socket"), folder.text("pid"));
+    let mut daemon = Daemon::start(&format!("-s {socket} -P {pid_file} -t 2"));
+    let address = daemon.address();
+    daemon.client().must_set("k", b"value");
+    for _ in 0..3 {
+        replace(&mut daemon);
+        assert_eq!(daemon.stat("pid"), u64::from(daemon.pid()));
+        assert_eq!(
+            Client::tcp(address).get("k").as_deref(),
+            Some(&b"value"[..])
+        );
+        assert!(Client::unix(&socket).get("k").is_some());
+        let number = fs::read_to_string(&pid_file).unwrap();
+        assert_eq!(number.trim(), daemon.pid().to_string());
+    }
+    let descriptors = |daemon: &Daemon| {
+        let entries = fs::read_dir(format!("/proc/{}/fd", daemon.pid()));
+        entries.unwrap().count()
+    };
+    let before = descriptors(&daemon);
+    for _ in 0..5 {
+        replace(&mut daemon);
+    }
+    assert!(Client::tcp(address).get("k").is_some());
+    // But for connections that come and go.
+    assert!(descriptors(&daemon) <= before + 3, "none is left over");
+    daemon.stop();
+    assert_eq!(folder.names(), [""; 0]);
+}
+
+#[test]
+fn clients_that_come_during_a_restart_wait() {
+    let mut daemon = Daemon::start("-t 1");
+    let address = daemon.address();
+    daemon.client().must_set("k", b"value");
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let connecting = std::thread::spawn(move || {
+        let mut served = 0;
+        while ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            // A request that meets the end of the old process may find its connection closed: it is tried again.
+            let stream = TcpStream::connect(address).expect("nobody is refused");
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            served += u32::from(answers(stream));
+        }
+        served
+    });
+    for _ in 0..10 {
+        replace(&mut daemon);
+    }
+    drop(end);
+    assert!(connecting.join().unwrap() > 0);
+}
+
+fn answers(mut stream: TcpStream) -> bool {
+    use std::io::{Read, Write};
+    let mut answer = [0; 5];
+    stream.write_all(b"get k\r\n").is_ok() && stream.read_exact(&mut answer).is_ok()
+}
+
+#[test]
+fn a_restart_that_cannot_work_is_one_line_and_the_old_process_goes_on() {
+    let folder = Folder::new();
+    let (file, users) = (folder.text("config.toml"), folder.text("users"));
+    fs::write(&file, "memory_limit = 32\n").unwrap();
+    let write_users = || {
+        fs::write(&users, "user:password\n").unwrap();
+        fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
+    };
+    write_users();
+    let mut daemon = Daemon::start(&format!("--config {file} -Y {users}"));
+    fs::write(&file, "memory_limt = 32\n").unwrap();
+    daemon.signal(Signal::USR2);
+    daemon.wait_for_log("not restarted: memory_limt");
+    fs::write(&file, "memory_limit = 32\n").unwrap();
+    fs::remove_file(&users).unwrap();
+    daemon.signal(Signal::USR2);
+    daemon.wait_for_log("not restarted: auth_file");
+    assert_eq!(daemon.log().matches("not restarted").count(), 2);
+    assert_eq!(daemon.log().matches("listening on ").count(), 1);
+    write_users();
+    replace(&mut daemon);
+}
+
+#[test]
+fn a_program_that_was_replaced_by_a_broken_one_is_not_executed() {
+    let folder = Folder::new();
+    let program = folder.text("tokencached");
+    fs::copy(PROGRAM, &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["-l", "127.0.0.1:0", "--http", "off"]);
+    if is_root() {
+        command.args(["-u", "root"]);
+    }
+    let mut daemon = Daemon::run(command);
+    daemon.client().must_set("k", b"value");
+    let broken = folder.text("broken");
+    fs::write(&broken, "no program").unwrap();
+    fs::set_permissions(&broken, fs::metadata(&program).unwrap().permissions()).unwrap();
+    fs::rename(&broken, &program).unwrap();
+    daemon.signal(Signal::USR2);
+    daemon.wait_for_log("not restarted: ");
+    assert!(daemon.client().get("k").is_some());
+    // As a package puts a new one in its place.
+    fs::copy(PROGRAM, &broken).unwrap();
+    fs::rename(&broken, &program).unwrap();
+    replace(&mut daemon);
+    assert!(daemon.client().get("k").is_some());
+    let running = fs::read_link(format!("/proc/{}/exe", daemon.pid())).unwrap();
+    assert_eq!(running, folder.path("tokencached"));
+}
+
+#[test]
+fn a_restart_in_the_background_stays_there() {
+    let folder = Folder::new();
+    let (socket, pid_file) = (folder.text("socket"), folder.text("pid"));
+    let mut command = Command::new(PROGRAM);
+    command.current_dir(folder.path(""));
+    command.args(["-d", "-s", "socket", "-P", "pid", "--http", "off"]);
+    if is_root() {
+        command.args(["-u", "root"]);
+    }
+    assert!(command.status().unwrap().success());
+    let mut number = String::new();
+    wait_until("a pid file", || {
+        number = fs::read_to_string(&pid_file).unwrap_or_default();
+        number.ends_with('\n')
+    });
+    let pid = crate::daemon::pid(number.trim().parse().unwrap());
+    wait_until("a socket", || UnixStream::connect(&socket).is_ok());
+    Client::unix(&socket).must_set("k", b"value");
+    let started = Client::unix(&socket).stat("total_connections");
+    assert!(started > 0);
+    rustix::process::kill_process(pid, Signal::USR2).unwrap();
+    // A process that has just begun has served nobody yet.
+    wait_until("another process", || {
+        Client::unix(&socket).stat("cmd_set") == 0
+    });
+    let mut client = Client::unix(&socket);
+    assert!(client.get("k").is_some());
+    assert_eq!(client.stat("pid"), number.trim().parse::<u64>().unwrap());
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    wait_until("its end", || folder.names().is_empty());
+}
+
+#[test]
+fn who_has_given_root_up_restarts_as_who_it_is() {
+    if !is_root() {
+        println!("left out: only root can become another user");
+        return;
+    }
+    let folder = Folder::new();
+    // In a folder of root's.
+    let pid_file = folder.text("pid");
+    let mut command = Command::new(PROGRAM);
+    command.args([
+        "-l",
+        "127.0.0.1:0",
+        "--http",
+        "off",
+        "-u",
+        "nobody",
+        "-P",
+        &pid_file,
+    ]);
+    let mut daemon = Daemon::run(command);
+    daemon.client().must_set("k", b"value");
+    replace(&mut daemon);
+    assert!(daemon.client().get("k").is_some());
+    assert_ne!(daemon.status("Uid").split_whitespace().next(), Some("0"));
+    assert_eq!(
+        fs::read_to_string(&pid_file).unwrap().trim(),
+        daemon.pid().to_string()
+    );
+}
+
+#[test]
+fn files_that_only_root_may_read_keep_a_process_that_is_not_from_restarting() {
+    if !is_root() {
+        println!("left out: only root can become another user");
+        return;
+    }
+    let folder = Folder::new();
+    let users = folder.text("users");
+    fs::write(&users, "user:password\n").unwrap();
+    fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.args([
+        "-l",
+        "127.0.0.1:0",
+        "--http",
+        "off",
+        "-u",
+        "nobody",
+        "-Y",
+        &users,
+    ]);
+    let mut daemon = Daemon::run(command);
+    daemon.signal(Signal::USR2);
+    daemon.wait_for_log("not restarted: auth_file");
+    TcpStream::connect(daemon.address()).unwrap();
+}
