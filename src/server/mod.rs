@@ -20,7 +20,7 @@ mod admin;
 pub mod auth;
 pub mod budget;
 mod complaint;
-mod connection;
+pub mod connection;
 mod listener;
 pub mod log;
 mod manager;
@@ -33,7 +33,7 @@ pub mod reload;
 pub mod session;
 mod start;
 pub mod tls;
-mod worker;
+pub mod worker;
 
 use std::io;
 use std::net::SocketAddr;
