@@ -42,7 +42,7 @@ pub const MULTIGET_BYTES_MAX: usize = 1 << 20;
 pub(super) const VALUE_BYTES_MAX: i32 = i32::MAX - 2;
 
 /// The state of one connection's classic protocol between two commands.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Classic {
     /// The rest of a multiget, whose checked line is still in the buffer.
     run: Option<Run>,

@@ -25,7 +25,7 @@ pub enum Protocol {
 }
 
 /// One connection's protocol, once it is known, and its state between two commands.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Codec {
     /// The first byte has not come.
     Undecided,

@@ -21,6 +21,7 @@ pub mod auth;
 pub mod budget;
 mod complaint;
 pub mod connection;
+pub mod handover;
 mod listener;
 pub mod log;
 mod manager;

@@ -24,7 +24,7 @@ use crate::protocol::meta::KeyRoom;
 use crate::store::{Arriving, Outcome};
 
 /// What a session is, but for the bytes that it goes on with; nothing in it is a client's.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Parked {
     codec: Codec,
     /// The client has said who it is, where it had to.
@@ -36,7 +36,7 @@ pub struct Parked {
 }
 
 /// A large value that goes by.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Passing {
     /// Bytes that have not gone by yet.
     pub(super) missing: usize,
