@@ -1,5 +1,6 @@
 //! Runs the transcripts (`scripts/`) in process, through `server::session`: whole,
-//! cut in two at every byte, and byte by byte. The same bytes in other pieces must give the same replies.
+//! cut in two at every byte, byte by byte, and parked at every byte to be resumed as by another process.
+//! The same bytes in other pieces, or to another process, must give the same replies.
 //!
 //! Every run has an engine of its own, made from the flags that the script's header names, and a clock of its own, which
 //! `wait` turns.
@@ -45,6 +46,11 @@ fn the_transcripts_hold_byte_by_byte() {
 }
 
 #[test]
+fn the_transcripts_hold_parked_at_every_byte() {
+    hold_parked_at_every_byte(script::TEXT);
+}
+
+#[test]
 fn the_binary_transcripts_hold_whole() {
     hold_whole(script::BINARY);
 }
@@ -57,6 +63,11 @@ fn the_binary_transcripts_hold_cut_at_every_byte() {
 #[test]
 fn the_binary_transcripts_hold_byte_by_byte() {
     hold_byte_by_byte(script::BINARY);
+}
+
+#[test]
+fn the_binary_transcripts_hold_parked_at_every_byte() {
+    hold_parked_at_every_byte(script::BINARY);
 }
 
 #[test]
@@ -74,6 +85,11 @@ fn the_transcripts_of_users_hold_byte_by_byte() {
     hold_byte_by_byte(script::AUTH);
 }
 
+#[test]
+fn the_transcripts_of_users_hold_parked_at_every_byte() {
+    hold_parked_at_every_byte(script::AUTH);
+}
+
 fn hold_whole(folders: &[&str]) {
     run_all(folders, |config, block| {
         run(config, block, Pieces::Whole).map(drop)
@@ -81,11 +97,19 @@ fn hold_whole(folders: &[&str]) {
 }
 
 fn hold_cut_at_every_byte(folders: &[&str]) {
+    hold_at_every_byte(folders, "cut", Pieces::CutAt);
+}
+
+fn hold_parked_at_every_byte(folders: &[&str]) {
+    hold_at_every_byte(folders, "parked", Pieces::ParkedAt);
+}
+
+fn hold_at_every_byte(folders: &[&str], how: &str, pieces: fn(usize) -> Pieces) {
     run_all(folders, |config, block| {
         let whole = run(config, block, Pieces::Whole)?;
         for position in cuts(&whole) {
-            let cut = run(config, block, Pieces::CutAt(position));
-            let at = |error| format!("cut at {position}: {error}");
+            let cut = run(config, block, pieces(position));
+            let at = |error| format!("{how} at {position}: {error}");
             same_replies(&whole, &cut.map_err(at)?).map_err(at)?;
         }
         Ok(())
@@ -157,6 +181,8 @@ enum Pieces {
     Whole,
     /// Besides, cut before the byte of this number, counted over the block.
     CutAt(usize),
+    /// The same, and between the two another process takes over.
+    ParkedAt(usize),
     /// One by one.
     Single,
 }
@@ -279,6 +305,9 @@ impl<'e, C: Fn() -> Conversation<'e>> Client<'e, C> {
         let bytes = std::mem::take(&mut self.unsent);
         let range = self.sent..self.sent + bytes.len();
         for piece in self.pieces.of(range) {
+            if matches!(self.pieces, Pieces::ParkedAt(at) if at == piece.start) {
+                self.conversation.change_hands(self.clock.now());
+            }
             let piece = &bytes[piece.start - self.sent..piece.end - self.sent];
             self.conversation.feed(piece, self.clock.now());
         }
@@ -295,8 +324,10 @@ impl<'e, C: Fn() -> Conversation<'e>> Client<'e, C> {
 impl Pieces {
     fn of(self, range: Range<usize>) -> Vec<Range<usize>> {
         match self {
-            Pieces::CutAt(at) if range.contains(&at) => vec![range.start..at, at..range.end],
-            Pieces::Whole | Pieces::CutAt(_) => vec![range],
+            Pieces::CutAt(at) | Pieces::ParkedAt(at) if range.contains(&at) => {
+                vec![range.start..at, at..range.end]
+            }
+            Pieces::Whole | Pieces::CutAt(_) | Pieces::ParkedAt(_) => vec![range],
             Pieces::Single => range.map(|at| at..at + 1).collect(),
         }
     }

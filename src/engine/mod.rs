@@ -26,7 +26,7 @@ use crate::protocol::command::{self, Command, Exptime, Key};
 use crate::protocol::error::Error;
 use crate::protocol::reply::{Hit, Reply, Stat};
 use crate::stats::memcached::{self, Process};
-use crate::stats::{Access, Counters, Stats};
+use crate::stats::{Access, Counters, Stats, Totals};
 use crate::store::{AT_ONCE, ItemRef, Miss, NEVER, Store};
 
 pub use found::Found;
@@ -124,6 +124,11 @@ impl Engine {
     /// The counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// What was counted since the start, to be handed on to the process that comes next.
+    pub fn totals(&self) -> Totals {
+        self.stats.totals(&self.store, &self.process)
     }
 
     /// Returns once a client has asked for the server's end, which `-A` allows.

@@ -16,6 +16,8 @@
 //!
 //! Sources: protocol.txt, and memcached 1.6.45 where protocol.txt is silent.
 
+use serde::{Deserialize, Serialize};
+
 use super::KEY_BYTES_MAX;
 use super::MEMCACHED_VERSION;
 use super::binary;
@@ -24,7 +26,7 @@ use super::command::{
     Stats, Store, Upload,
 };
 use super::error::Error;
-use super::line::{Line, blanks, graphic_prefix, is_key, words_of};
+use super::line::{Line, are_keys, blanks, graphic_prefix, is_key, words_of};
 use super::meta::{self, KeyRoom};
 use super::number;
 use super::reply::{Hit, PrefixCounts, Reply, ReplySink, Stat, Unreadable, Value};
@@ -40,16 +42,17 @@ pub const MULTIGET_BYTES_MAX: usize = 1 << 20;
 pub(super) const VALUE_BYTES_MAX: i32 = i32::MAX - 2;
 
 /// The state of one connection's classic protocol between two commands.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Classic {
     /// The rest of a multiget, whose checked line is still in the buffer.
     run: Option<Run>,
     /// How far the buffer has been searched for a line end.
+    #[serde(skip)]
     searched: usize,
 }
 
 /// What the keys of one multiget line have in common.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Run {
     with_cas: bool,
     touch: Option<Exptime>,
@@ -159,16 +162,7 @@ impl Classic {
                 consumed: line.bytes,
             });
         }
-        let mut next = first;
-        while next < line.text.len() {
-            let key_bytes = graphic_prefix(&line.text[next..]);
-            let ends = matches!(line.text.get(next + key_bytes), None | Some(b' '));
-            if key_bytes > KEY_BYTES_MAX || !ends {
-                return line.error(Error::BadFormat);
-            }
-            next += key_bytes + blanks(&line.text[next + key_bytes..]);
-        }
-        if first == next {
+        if !are_keys(&line.text[first..]) {
             return line.error(Error::BadFormat);
         }
         self.run_step(line.buffer, first, run)
@@ -211,6 +205,12 @@ impl Classic {
     /// Whether the rest of a multiget is waiting in the buffer.
     pub fn in_run(&self) -> bool {
         self.run.is_some()
+    }
+
+    /// Whether a buffer that begins like this can be gone on with: of a multiget, the rest has to be there.
+    pub fn goes_on_with(&self, buffer: &[u8]) -> bool {
+        let rest_is_there = |end| are_keys(Line::new(buffer, end + 1).text);
+        self.run.is_none() || memchr::memchr(b'\n', buffer).is_some_and(rest_is_there)
     }
 
     /// Writes the answer to a request into `sink`, as its envelope wants it.

@@ -3,6 +3,8 @@
 //! A listener may leave it to the client: the first byte decides, as every binary request begins with
 //! one that no text command has (`doc/protocol-binary.xml`, "Header format").
 
+use serde::{Deserialize, Serialize};
+
 use super::binary;
 use super::classic::Classic;
 use super::command::{Decoded, Envelope, Form};
@@ -23,7 +25,7 @@ pub enum Protocol {
 }
 
 /// One connection's protocol, once it is known, and its state between two commands.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Codec {
     /// The first byte has not come.
     Undecided,
@@ -71,6 +73,14 @@ impl Codec {
     /// Whether a multiget is not at its end.
     pub fn in_run(&self) -> bool {
         matches!(self, Codec::Text(classic) if classic.in_run())
+    }
+
+    /// Whether a buffer that begins like this can be gone on with: see [`Classic::goes_on_with`].
+    pub fn goes_on_with(&self, buffer: &[u8]) -> bool {
+        match self {
+            Codec::Text(classic) => classic.goes_on_with(buffer),
+            Codec::Undecided | Codec::Binary => true,
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::Error;
 
 /// A key: 1 to 250 bytes as the client wrote them, without spaces and control bytes; any bytes where
@@ -33,7 +35,7 @@ impl fmt::Debug for Data<'_> {
 }
 
 /// When an item expires, as the client said it (protocol.txt, "Expiration times").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exptime {
     /// 0: never.
     Never,
@@ -211,20 +213,6 @@ pub struct Store<'b> {
     pub terms: Option<Terms>,
 }
 
-impl Store<'_> {
-    /// The same without what it borrows.
-    pub fn detached(&self) -> Store<'static> {
-        Store {
-            mode: self.mode,
-            key: Key(&[]),
-            client_flags: self.client_flags,
-            exptime: self.exptime,
-            value: Data(&[]),
-            terms: self.terms,
-        }
-    }
-}
-
 /// What a command asks beyond the classic ones; each command reads what concerns it (protocol.txt,
 /// "Meta Commands"; of the binary protocol, a CAS unique and the number that a counter begins with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -374,33 +362,6 @@ pub enum Failure {
     AsStored,
     /// As if there were no such item.
     AsMiss,
-}
-
-impl Envelope<'_> {
-    /// The same without what it borrows.
-    pub fn detached(&self) -> Envelope<'static> {
-        Envelope {
-            noreply: self.noreply,
-            with_cas: self.with_cas,
-            ends_run: self.ends_run,
-            form: self.form.detached(),
-        }
-    }
-}
-
-impl Form<'_> {
-    /// The same without what it borrows.
-    pub fn detached(&self) -> Form<'static> {
-        match *self {
-            Form::Classic => Form::Classic,
-            Form::Meta(asked) => Form::Meta(Asked {
-                flags: &[],
-                key: Key(&[]),
-                ..asked
-            }),
-            Form::Binary(frame) => Form::Binary(Frame { key: None, ..frame }),
-        }
-    }
 }
 
 /// What the answer to a meta command is made of.

@@ -133,6 +133,20 @@ pub fn graphic_prefix(text: &[u8]) -> usize {
     length + text[length..].iter().take_while(is_graphic).count()
 }
 
+/// Whether these are keys, at least one, with spaces between them and behind.
+pub fn are_keys(text: &[u8]) -> bool {
+    let mut next = 0;
+    while next < text.len() {
+        let key_bytes = graphic_prefix(&text[next..]);
+        let ends = matches!(text.get(next + key_bytes), None | Some(b' '));
+        if !(1..=KEY_BYTES_MAX).contains(&key_bytes) || !ends {
+            return false;
+        }
+        next += key_bytes + blanks(&text[next + key_bytes..]);
+    }
+    next > 0
+}
+
 /// Whether this may be a key. Differs from memcached: control bytes are refused, as protocol.txt
 /// ("Keys") asks of clients, so that a key can never be taken for a line end.
 pub fn is_key(word: &[u8]) -> bool {

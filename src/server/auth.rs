@@ -31,7 +31,7 @@ const OTHERS: u32 = 0o007;
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 
 /// How long it is held back at most: below what clients wait, `memcache_pool_socket_timeout` being 3 s.
-const LAST_DELAY: Duration = Duration::from_secs(2);
+pub const LAST_DELAY: Duration = Duration::from_secs(2);
 
 /// Wrong passwords within some seconds from which on every answer is held back, right ones' too: whoever
 /// guesses over many connections would else know a right one by its answer coming at once.

@@ -321,11 +321,10 @@ impl Acceptor {
             // Nobody has set it before.
             let _ = info.uid.set(uid);
         }
-        let served = Arc::clone(&info);
         let guard = Counted::new(&self.engine, &info);
         let worker = Arc::clone(&target.worker);
         let tls = self.tls.clone();
-        let task = match (socket, listener.security) {
+        match (socket, listener.security) {
             (Accepted::Tcp(stream, _), Security::Tls(verify)) => {
                 target.runtime.spawn(async move {
                     // The guard counts the handshake too.
@@ -348,7 +347,6 @@ impl Acceptor {
                 }
             }),
         };
-        served.is_served_by(task.abort_handle());
     }
 
     fn is_full(&self) -> bool {
@@ -401,9 +399,10 @@ async fn serve_secured(
     info: Arc<connections::Connection>,
 ) {
     let counters = &worker.engine.stats().server;
-    let mut stream = match tls.accept(stream, verify).await {
-        Ok(stream) => stream,
-        Err(why) => {
+    let mut stream = match info.while_open(Box::pin(tls.accept(stream, verify))).await {
+        Some(Ok(stream)) => stream,
+        None => return,
+        Some(Err(why)) => {
             counters.ssl_handshake_errors.fetch_add(1, Relaxed);
             let now = Clock::System.now().seconds;
             worker.complaints.of_handshake(&info.peer, &why, now);

@@ -20,7 +20,7 @@ mod admin;
 pub mod auth;
 pub mod budget;
 mod complaint;
-mod connection;
+pub mod connection;
 pub mod handover;
 mod listener;
 pub mod log;
@@ -36,7 +36,7 @@ mod signals;
 mod socket_file;
 mod start;
 pub mod tls;
-mod worker;
+pub mod worker;
 
 use std::io;
 use std::net::SocketAddr;

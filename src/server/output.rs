@@ -52,8 +52,13 @@ impl<V: Value> Output<V> {
     /// An empty output that writes into `buffer`.
     pub fn with_buffer(mut buffer: Vec<u8>) -> Output<V> {
         buffer.clear();
+        Output::with_unsent(buffer)
+    }
+
+    /// One that has these bytes to send.
+    pub fn with_unsent(bytes: Vec<u8>) -> Output<V> {
         Output {
-            bytes: buffer,
+            bytes,
             sent: 0,
             held: SmallVec::new(),
             value_bytes: 0,
@@ -175,13 +180,7 @@ impl<V: Value> Output<V> {
     pub fn copy_unsent(&self) -> Output<V> {
         let mut bytes = Vec::with_capacity(self.unsent());
         self.each_unsent(|piece| bytes.extend_from_slice(piece));
-        Output {
-            bytes,
-            sent: 0,
-            held: SmallVec::new(),
-            value_bytes: 0,
-            full_at: UNSENT_BYTES_MAX,
-        }
+        Output::with_unsent(bytes)
     }
 }
 

@@ -7,12 +7,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::pin::Pin;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
 use std::sync::{Arc, OnceLock};
+use std::task::{Poll, Waker};
 
 use dashmap::DashMap;
-use tokio::task::AbortHandle;
 
 use crate::protocol::reply::Stat;
 
@@ -43,6 +44,23 @@ impl State {
         "conn_mwrite",
         "conn_listening",
     ];
+}
+
+/// What a connection has been told from outside. A later one of these overrules an earlier one, never the
+/// other way round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Order {
+    /// To go on.
+    Serve,
+    /// To be parked between two turns, where that can be.
+    Park,
+    /// To end at once.
+    Close,
+}
+
+impl Order {
+    const ALL: [Order; 3] = [Order::Serve, Order::Park, Order::Close];
 }
 
 /// Where a connection comes from; of a listening socket, where it listens.
@@ -87,7 +105,9 @@ pub struct Connection {
     pub read_only: AtomicBool,
     /// The peer's user, where that is known.
     pub uid: OnceLock<u32>,
-    task: OnceLock<AbortHandle>,
+    order: AtomicU8,
+    /// Wakes the task that serves it.
+    waker: OnceLock<Waker>,
 }
 
 impl Connection {
@@ -105,19 +125,53 @@ impl Connection {
             state: AtomicU8::new(state as u8),
             read_only: AtomicBool::new(false),
             uid: OnceLock::new(),
-            task: OnceLock::new(),
+            order: AtomicU8::new(Order::Serve as u8),
+            waker: OnceLock::new(),
         }
     }
 
-    /// Notes the task that serves it, once.
-    pub fn is_served_by(&self, task: AbortHandle) {
+    /// Notes how to wake the task that serves it, which looks at [`Connection::order`] afterwards, and
+    /// whenever it is polled.
+    pub fn is_woken_by(&self, waker: &Waker) {
         // There is one task, from its beginning to its end.
-        let _ = self.task.set(task);
+        let _ = self.waker.set(waker.clone());
+        // Pairs with that in `tell`: one of the two sees what the other has written.
+        fence(SeqCst);
     }
 
-    /// Has its task dropped, and with that its socket closed, at once and whatever it is doing.
+    /// What it has been told. Costs a load.
+    #[inline]
+    pub fn order(&self) -> Order {
+        // Relaxed: it is woken after each change.
+        Order::ALL[usize::from(self.order.load(Relaxed))]
+    }
+
+    /// Does `work` of its task, which is dropped once the connection is to be closed; `None` then.
+    pub async fn while_open<F: Future + Unpin>(&self, mut work: F) -> Option<F::Output> {
+        std::future::poll_fn(|context| {
+            self.is_woken_by(context.waker());
+            match self.order() {
+                Order::Close => Poll::Ready(None),
+                Order::Serve | Order::Park => Pin::new(&mut work).poll(context).map(Some),
+            }
+        })
+        .await
+    }
+
+    /// Has it closed, at once and whatever it is doing.
     pub fn close(&self) {
-        self.task.get().into_iter().for_each(AbortHandle::abort);
+        self.tell(Order::Close);
+    }
+
+    /// Has it parked between two turns; one that cannot be is left alone.
+    pub fn park(&self) {
+        self.tell(Order::Park);
+    }
+
+    fn tell(&self, order: Order) {
+        self.order.fetch_max(order as u8, Relaxed);
+        fence(SeqCst);
+        self.waker.get().into_iter().for_each(Waker::wake_by_ref);
     }
 
     /// Notes what it is doing now. Costs a store.

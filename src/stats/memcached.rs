@@ -43,7 +43,7 @@ pub enum Tls {
 /// `stats`: process, connections, commands, items.
 pub fn general(stats: &Stats, store: &Store, process: &Process, tls: Tls, now: Now) -> Vec<Stat> {
     let mut lines = Vec::with_capacity(80);
-    process_lines(&mut lines, process, now);
+    process_lines(&mut lines, stats.started_seconds(process), now);
     connection_lines(&mut lines, &stats.server, process);
     command_lines(&mut lines, &stats.snapshot());
     listener_lines(&mut lines, stats, process);
@@ -54,9 +54,9 @@ pub fn general(stats: &Stats, store: &Store, process: &Process, tls: Tls, now: N
     lines
 }
 
-fn process_lines(lines: &mut Vec<Stat>, process: &Process, now: Now) {
+fn process_lines(lines: &mut Vec<Stat>, started_seconds: u32, now: Now) {
     let (user, system) = cpu_times();
-    let uptime = now.seconds.saturating_sub(process.started.seconds);
+    let uptime = now.seconds.saturating_sub(started_seconds);
     lines.extend([
         Stat::new("pid", std::process::id()),
         Stat::new("uptime", uptime),

@@ -7,21 +7,25 @@
 //!
 //! Invariants:
 //! - a counter has one writer; reading never disturbs it;
-//! - `stats reset` moves the zero line and changes no counter, so metrics never run backwards.
+//! - `stats reset` moves the zero line and changes no counter, so metrics never run backwards, nor do
+//!   they over a restart whose process hands its totals on (`inherited`).
 
 pub mod connections;
 mod detail;
+mod inherited;
 pub mod memcached;
 pub mod prometheus;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::store::{Counts, Store};
 pub use detail::{Access, Detail};
+pub use inherited::Totals;
 
 /// A count with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -50,7 +54,8 @@ macro_rules! counters {
         }
 
         /// The sums over all workers at one moment.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
         pub struct Snapshot {
             $($(#[doc = $doc])+ pub $name: u64,)+
         }
@@ -62,7 +67,12 @@ macro_rules! counters {
 
             /// What was counted since `zero`.
             pub fn since(&self, zero: &Snapshot) -> Snapshot {
-                Snapshot { $($name: self.$name - zero.$name,)+ }
+                Snapshot { $($name: self.$name.saturating_sub(zero.$name),)+ }
+            }
+
+            /// What was counted together with what others counted.
+            fn plus(&self, others: &Snapshot) -> Snapshot {
+                Snapshot { $($name: self.$name.saturating_add(others.$name),)+ }
             }
         }
     };
@@ -184,9 +194,9 @@ pub struct ServerCounters {
     pub reply_buffer_bytes: Arc<AtomicU64>,
 }
 
-/// Where everything stood at the last `stats reset`.
+/// Where everything stands at one moment.
 #[derive(Debug, Default)]
-struct Zero {
+struct Sums {
     commands: Snapshot,
     store: Counts,
 }
@@ -195,7 +205,12 @@ struct Zero {
 #[derive(Debug, Default)]
 pub struct Stats {
     workers: Mutex<Vec<Arc<Counters>>>,
-    zero: Mutex<Zero>,
+    /// What the processes before this one have counted.
+    inherited: Mutex<Sums>,
+    /// The second in which the first of them has started.
+    started: OnceLock<u32>,
+    /// Where everything stood at the last `stats reset`.
+    zero: Mutex<Sums>,
     /// Counters of the server's own.
     pub server: ServerCounters,
     /// The open connections.
@@ -217,7 +232,7 @@ impl Stats {
         self.workers.lock().len()
     }
 
-    /// The sums since the start.
+    /// The sums since the start, of the first process if others have handed on theirs.
     pub fn total(&self) -> Snapshot {
         let mut sum = Snapshot::default();
         for counters in self.workers.lock().iter() {
@@ -226,7 +241,12 @@ impl Stats {
         // Counted as hits before their values were looked at.
         sum.get_hits = sum.get_hits.saturating_sub(sum.get_unreadable);
         sum.get_misses += sum.get_unreadable;
-        sum
+        sum.plus(&self.inherited.lock().commands)
+    }
+
+    /// What the store counted since the start, likewise.
+    pub fn store_total(&self, store: &Store) -> Counts {
+        store.counts().plus(&self.inherited.lock().store)
     }
 
     /// The sums since the last `stats reset`.
@@ -236,14 +256,14 @@ impl Stats {
 
     /// What the store counted since the last `stats reset`.
     pub fn store_counts(&self, store: &Store) -> Counts {
-        store.counts().since(&self.zero.lock().store)
+        self.store_total(store).since(&self.zero.lock().store)
     }
 
     /// Makes this moment the zero line of what `stats` shows.
     pub fn reset(&self, store: &Store) {
-        *self.zero.lock() = Zero {
+        *self.zero.lock() = Sums {
             commands: self.total(),
-            store: store.counts(),
+            store: self.store_total(store),
         };
     }
 }

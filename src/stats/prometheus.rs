@@ -13,7 +13,7 @@ use super::memcached::Process;
 use super::{ServerCounters, Snapshot, Stats};
 use crate::clock::Now;
 use crate::protocol::MEMCACHED_VERSION;
-use crate::store::{Cause, Store};
+use crate::store::{Cause, Counts, Store};
 
 /// All metrics in Prometheus' text format.
 ///
@@ -26,11 +26,11 @@ pub fn render(
     now: Now,
 ) -> Result<String, prometheus::Error> {
     let metrics = Metrics(Registry::new());
-    metrics.process(process, now)?;
+    metrics.process(stats.started_seconds(process), now)?;
     metrics.commands(&stats.total())?;
     metrics.connections(stats, process)?;
     metrics.access(&stats.server)?;
-    metrics.items(store)?;
+    metrics.items(store, &stats.store_total(store))?;
     metrics.packing(&stats.total(), store)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&metrics.0.gather(), &mut text)?;
@@ -62,9 +62,9 @@ impl Metrics {
         self.register(&gauge)
     }
 
-    fn process(&self, process: &Process, now: Now) -> prometheus::Result<()> {
+    fn process(&self, started_seconds: u32, now: Now) -> prometheus::Result<()> {
         self.gauge("memcached_up", "Whether the server answers.", 1)?;
-        let uptime = now.seconds.saturating_sub(process.started.seconds);
+        let uptime = now.seconds.saturating_sub(started_seconds);
         self.counter(
             "memcached_uptime_seconds",
             "Seconds since the server started.",
@@ -203,9 +203,8 @@ impl Metrics {
         Ok(())
     }
 
-    fn items(&self, store: &Store) -> prometheus::Result<()> {
+    fn items(&self, store: &Store, counts: &Counts) -> prometheus::Result<()> {
         let usage = store.usage();
-        let counts = store.counts();
         self.gauge("memcached_current_items", "Items held.", usage.items)?;
         self.gauge(
             "memcached_current_bytes",

@@ -32,6 +32,18 @@ impl Cause {
         Cause::Flushed,
         Cause::Revoked,
     ];
+
+    /// Its one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Expired => "expired",
+            Cause::Evicted => "evicted",
+            Cause::Deleted => "deleted",
+            Cause::Replaced => "replaced",
+            Cause::Flushed => "flushed",
+            Cause::Revoked => "revoked",
+        }
+    }
 }
 
 /// One item's departure.
@@ -126,18 +138,38 @@ impl Counts {
     }
 
     /// What was counted since `zero`.
-    pub fn since(&self, zero: &Counts) -> Counts {
-        let difference = |now: &[u64; Cause::ALL.len()], then: &[u64; Cause::ALL.len()]| {
-            std::array::from_fn(|cause| now[cause] - then[cause])
-        };
-        Counts {
-            removed: difference(&self.removed, &zero.removed),
-            removed_unfetched: difference(&self.removed_unfetched, &zero.removed_unfetched),
-            stored: self.stored - zero.stored,
-            overwritten: self.overwritten - zero.overwritten,
-            moved: self.moved - zero.moved,
-            moved_bytes: self.moved_bytes - zero.moved_bytes,
-            returned: self.returned - zero.returned,
+    pub fn since(mut self, zero: &Counts) -> Counts {
+        self.with_each(*zero, u64::saturating_sub);
+        self
+    }
+
+    /// What was counted together with what others counted.
+    pub fn plus(mut self, others: &Counts) -> Counts {
+        self.with_each(*others, u64::saturating_add);
+        self
+    }
+
+    fn with_each(&mut self, mut other: Counts, combine: fn(u64, u64) -> u64) {
+        let pairs = self.named().into_iter().zip(other.named());
+        pairs.for_each(|((_, count), (_, other))| *count = combine(*count, *other));
+    }
+
+    /// All counts, each with its name.
+    pub fn named(&mut self) -> Vec<(String, &mut u64)> {
+        let mut named: Vec<(String, &mut u64)> = [
+            ("stored", &mut self.stored),
+            ("overwritten", &mut self.overwritten),
+            ("moved", &mut self.moved),
+            ("moved_bytes", &mut self.moved_bytes),
+            ("returned", &mut self.returned),
+        ]
+        .map(|(name, count)| (name.to_owned(), count))
+        .into();
+        let removed = self.removed.iter_mut().zip(&mut self.removed_unfetched);
+        for (cause, (all, unfetched)) in Cause::ALL.into_iter().zip(removed) {
+            named.push((format!("removed_{}", cause.name()), all));
+            named.push((format!("removed_unfetched_{}", cause.name()), unfetched));
         }
+        named
     }
 }

@@ -21,7 +21,8 @@
 //! 1. bytes are written only between reserving and publishing an item, when no other thread knows
 //!    their position, or, when overwriting in place, under the exclusive lock of the item's shard and
 //!    only while the segment has no pin;
-//! 2. bytes are read only by who holds that shard's lock or a pin on the segment taken under it;
+//! 2. bytes are read only by who holds that shard's lock or a pin on the segment taken under it, or,
+//!    before the item is published, by who writes it;
 //! 3. a segment is used again only once no index entry leads into it and its pins are zero.
 //!
 //! Dictionaries are written and read under a lock of their own.

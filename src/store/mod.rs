@@ -72,7 +72,7 @@ pub use item_ref::ItemRef;
 pub use packing::{DictionaryNumber, Packing};
 pub use put::{Condition, Outcome, Put, Refusal};
 pub use recovery::Recovered;
-pub use upload::Arriving;
+pub use upload::{Arriving, Upload};
 
 /// Smallest memory limit; memcached's `cache_memlimit` has the same.
 pub const MEMORY_LIMIT_BYTES_MIN: u64 = 8 << 20;

@@ -213,6 +213,21 @@ impl Upload<'_> {
         }
     }
 
+    /// Adds the bytes of the value that have been written so far to `bytes`. Copies them once, under no
+    /// lock.
+    pub fn append_to(&self, bytes: &mut Vec<u8>) {
+        bytes.reserve(self.written);
+        let item = Header::at(&self.store.heap, self.position);
+        let mut offset = 0;
+        while offset < self.written {
+            let segments = self.store.segments();
+            let (position, room) = segments.value_piece(item.value_position(), offset);
+            let length = room.min(self.written - offset);
+            bytes.extend_from_slice(self.store.heap.bytes(position, length));
+            offset += length;
+        }
+    }
+
     /// Makes the item the one that its key leads to, if the condition holds (still, for a `put`
     /// that has looked before).
     pub(super) fn publish(mut self, write: &Write<'_>) -> Outcome {

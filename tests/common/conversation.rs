@@ -9,15 +9,19 @@ use std::task::{Context, Poll, Waker};
 
 use tokencached::clock::Now;
 use tokencached::engine::{Engine, Found};
+use tokencached::server::connection::ParkedConnection;
+use tokencached::server::handover::state::{self, Client, Writer};
 use tokencached::server::output::Output;
 use tokencached::server::session::{Rules, Session, Step, Turn};
-use tokencached::stats::Counters;
+use tokencached::stats::{Counters, Totals};
 
 /// `-R`, small, so that long inputs meet it.
 const COMMANDS_IN_A_ROW: u32 = 20;
 
 /// One client's connection to an engine.
 pub struct Conversation<'e> {
+    engine: &'e Engine,
+    rules: Rules<'e>,
     session: Session<'e>,
     counters: &'e Counters,
     output: Output<Found<'e>>,
@@ -38,6 +42,8 @@ impl<'e> Conversation<'e> {
     /// A new connection under these rules.
     pub fn under(rules: Rules<'e>, engine: &'e Engine, counters: &'e Counters) -> Conversation<'e> {
         Conversation {
+            engine,
+            rules,
             session: Session::new(engine, rules),
             counters,
             output: Output::with_buffer(Vec::new()),
@@ -53,6 +59,32 @@ impl<'e> Conversation<'e> {
             return;
         }
         self.input.extend_from_slice(bytes);
+        self.go_on(now);
+    }
+
+    /// Parks it, writes it down, and goes on with what is read of that, as another process does.
+    pub fn change_hands(&mut self, now: Now) {
+        if self.closed {
+            return;
+        }
+        let next = Session::new(self.engine, self.rules);
+        let session = std::mem::replace(&mut self.session, next);
+        let mut input = std::mem::take(&mut self.input);
+        let parked = ParkedConnection {
+            session: session.park(&mut input),
+            input,
+            unsent: Vec::new(),
+            closing: false,
+            paused: false,
+        };
+        let mut parked = handed_on(&parked);
+        let resumed = Session::resume(self.engine, self.rules, parked.session, &mut parked.input);
+        self.session = resumed.expect("what was parked fits together");
+        self.input = parked.input;
+        self.go_on(now);
+    }
+
+    fn go_on(&mut self, now: Now) {
         let mut consumed = 0;
         let mut work_left = Turn::work_for(COMMANDS_IN_A_ROW);
         loop {
@@ -94,4 +126,19 @@ impl<'e> Conversation<'e> {
             "a vector takes everything"
         );
     }
+}
+
+fn handed_on(parked: &ParkedConnection) -> ParkedConnection {
+    let client = Client {
+        listener: String::new(),
+        peer: None,
+        uid: None,
+        read_only: false,
+        last_command: 0,
+    };
+    let mut writer = Writer::new().expect("there is memory for a file");
+    writer.add(client, parked).expect("it is written");
+    let file = writer.finish(Totals::default()).expect("it is written");
+    let state = state::read(file).expect("what was written can be read");
+    state.connection(0).expect("it is there")
 }

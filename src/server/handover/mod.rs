@@ -28,7 +28,9 @@ pub mod heap;
 pub mod inherited;
 pub mod listeners;
 pub mod memory_file;
+mod queue;
 pub mod socket_unit;
+pub mod state;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 //!
 //! `connection` gives it what it has read and sends what it says; tests and fuzzers do the same
 //! without a socket. Between two calls a session remembers only what is in the middle of something:
-//! a multiget's rest, bytes to skip, a large value that is still arriving.
+//! a multiget's rest, bytes to skip, a large value that is still arriving (`incoming`). There it can be
+//! parked, and resumed in another process (`parked`).
 //!
 //! Invariants:
 //! - the same bytes in other pieces give the same replies in the same order;
@@ -10,15 +11,17 @@
 //!   wait, so a peer that does not read stops being served.
 
 mod gate;
+mod incoming;
+mod parked;
 mod reader;
 
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::engine::{Begin, Engine, Found};
+use crate::engine::{Engine, Found};
 use crate::protocol::codec::{self, Codec, Protocol};
 use crate::protocol::command::{
-    Asked, Bad, Command, Decoded, Envelope, Failure, Form, Key, Recovery, Request, Store, Upload,
+    Bad, Command, Decoded, Envelope, Failure, Form, Recovery, Request, Upload,
 };
 use crate::protocol::error::Error;
 use crate::protocol::meta::KeyRoom;
@@ -28,6 +31,8 @@ use crate::server::output::Output;
 use crate::stats::Counters;
 use crate::store;
 use gate::{admitted, after_refusal, unadmitted};
+use incoming::Incoming;
+pub use parked::Parked;
 
 /// What the connection has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,19 +91,6 @@ pub struct Session<'e> {
     /// Bytes still to come that nobody wants.
     skip: u64,
     incoming: Option<Box<Incoming<'e>>>,
-}
-
-/// A large value that is being written as it arrives.
-struct Incoming<'e> {
-    value: store::Arriving<'e>,
-    key: Box<[u8]>,
-    /// The header, but for its key.
-    store: Store<'static>,
-    /// How to answer, but for what is borrowed of a meta command.
-    envelope: Envelope<'static>,
-    /// The flags of a meta command.
-    flags: Box<[u8]>,
-    line_end_bytes: usize,
 }
 
 /// What a session works with during one call.
@@ -232,7 +224,7 @@ impl<'e> Session<'e> {
         match &self.codec.decode(input, &room, self.rules.binary_strict) {
             Decoded::Request(request) => self.execute(request, turn),
             Decoded::NeedMore => Next::Stop(Step::Read { wanted: 0 }),
-            Decoded::NeedBody(upload) => self.begin(upload, turn),
+            Decoded::NeedBody(upload) => self.begin(input, upload, turn),
             Decoded::BadBody(upload) => self.reject(upload, turn),
             Decoded::Bad(bad) => self.recover(*bad, turn),
         }
@@ -271,53 +263,6 @@ impl<'e> Session<'e> {
         Next::Consumed(request.consumed)
     }
 
-    fn begin(&mut self, upload: &Upload<'_>, turn: &mut Turn<'_, 'e>) -> Next {
-        if !self.admitted {
-            let bytes = self.refuse(upload, Error::AuthenticationFailure, turn);
-            return after_refusal(&upload.envelope.form, bytes);
-        }
-        if self.read_only {
-            return Next::Consumed(self.refuse_upload(upload, turn));
-        }
-        let value_bytes = upload.value_bytes as usize;
-        match self
-            .engine
-            .begin_store(&upload.store, value_bytes, turn.counters, turn.now)
-        {
-            Begin::Buffer => Next::Stop(Step::Read {
-                wanted: upload.header_bytes + value_bytes + upload.line_end_bytes,
-            }),
-            Begin::Stream(stream) => {
-                turn.spend(COMMAND_WORK);
-                self.incoming = Some(Box::new(Incoming::new(stream, upload)));
-                Next::Consumed(upload.header_bytes)
-            }
-            Begin::Refuse(error) => Next::Consumed(self.refuse(upload, error, turn)),
-        }
-    }
-
-    /// A data block without its end: a value that is too large is told so first, as in memcached,
-    /// which never looks at the end of what it skips.
-    fn reject(&mut self, upload: &Upload<'_>, turn: &mut Turn<'_, 'e>) -> Next {
-        turn.spend(COMMAND_WORK);
-        if self.read_only {
-            return Next::Consumed(self.refuse_upload(upload, turn));
-        }
-        let value_bytes = upload.value_bytes as usize;
-        let too_large =
-            self.engine
-                .refuse_if_too_large(&upload.store, value_bytes, turn.counters, turn.now);
-        let error = too_large.unwrap_or(Error::BadDataChunk);
-        Next::Consumed(self.refuse(upload, error, turn))
-    }
-
-    /// Answers a storage command with an error and skips its data block; gives its line's length.
-    fn refuse(&mut self, upload: &Upload<'_>, error: Error, turn: &mut Turn<'_, 'e>) -> usize {
-        self.answer(&upload.envelope, Reply::Error(error), turn);
-        self.skip = u64::from(upload.value_bytes) + upload.line_end_bytes as u64;
-        upload.header_bytes
-    }
-
     fn recover(&mut self, bad: Bad, turn: &mut Turn<'_, 'e>) -> Next {
         turn.spend(COMMAND_WORK);
         let bad = match self.admitted {
@@ -340,55 +285,6 @@ impl<'e> Session<'e> {
         let skipped = self.skip.min(input.len() as u64);
         self.skip -= skipped;
         skipped as usize
-    }
-
-    /// Writes what has arrived of a large value, and answers once its line end is there too. Gives
-    /// the bytes that are done with.
-    fn take_in(&mut self, input: &[u8], turn: &mut Turn<'_, 'e>) -> usize {
-        let Some(mut incoming) = self.incoming.take() else {
-            return 0;
-        };
-        let taken = incoming.value.missing().min(input.len());
-        incoming.value.write(&input[..taken]);
-        let line_end_bytes = incoming.line_end_bytes;
-        let end = input.get(taken..taken + line_end_bytes);
-        let Some(end) = end.filter(|_| incoming.value.missing() == 0) else {
-            self.incoming = Some(incoming);
-            return taken;
-        };
-        if self.read_only {
-            // Since it began.
-            self.refuse_incoming(&incoming.envelope, turn);
-        } else if matches!(end, b"\r\n" | b"") {
-            self.finish(*incoming, turn);
-        } else {
-            self.answer(&incoming.envelope, Reply::Error(Error::BadDataChunk), turn);
-        }
-        taken + line_end_bytes
-    }
-
-    fn finish(&mut self, incoming: Incoming<'e>, turn: &mut Turn<'_, 'e>) {
-        let key = Key(&incoming.key);
-        let store = Store {
-            key,
-            ..incoming.store
-        };
-        let form = match incoming.envelope.form {
-            Form::Meta(asked) => Form::Meta(Asked {
-                key,
-                flags: &incoming.flags,
-                ..asked
-            }),
-            form => form,
-        };
-        let envelope = Envelope {
-            form,
-            ..incoming.envelope
-        };
-        let reply = self
-            .engine
-            .finish_store(incoming.value, &store, turn.counters, turn.now);
-        self.answer(&envelope, reply, turn);
     }
 
     #[inline]
@@ -441,22 +337,6 @@ enum Next {
     /// This much is done with; the answer waits.
     Pause(usize, Pause),
     Stop(Step),
-}
-
-impl<'e> Incoming<'e> {
-    fn new(value: store::Arriving<'e>, upload: &Upload<'_>) -> Incoming<'e> {
-        Incoming {
-            value,
-            key: upload.store.key.0.into(),
-            store: upload.store.detached(),
-            envelope: upload.envelope.detached(),
-            flags: match upload.envelope.form {
-                Form::Meta(asked) => asked.flags.into(),
-                Form::Classic | Form::Binary(_) => Box::default(),
-            },
-            line_end_bytes: upload.line_end_bytes,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! [`Session`] execute it, send the replies. In the common case all of that happens at once, one
 //! `recv` and one `send`, and the connection ends the turn owning no buffer. Only what is in the
 //! middle of something (a request half received, replies that the peer has not taken) is copied into
-//! buffers of the connection's own, within the [`Budget`](super::budget::Budget).
+//! buffers of the connection's own, within the [`Budget`](super::budget::Budget). Between two turns a
+//! connection can be parked for another process to go on with (`parked`); what the socket holds stays there.
 //!
 //! Invariants:
 //! - the server never closes an idle connection, unless `-o idle_timeout` says so: keystonemiddleware
@@ -12,7 +13,10 @@
 //!   (`memcache_pool_dead_retry`);
 //! - after `-R` commands in a row others have their turn;
 //! - a value in the store is referred to no longer than one send, or, where the budget has no room
-//!   for it, within the bound for held values.
+//!   for it, within the bound for held values;
+//! - a connection is parked between two turns, never within one.
+
+mod parked;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -32,7 +36,8 @@ use super::worker::Worker;
 use crate::clock::{Clock, Now};
 use crate::engine::Found;
 use crate::protocol::codec::Protocol;
-use crate::stats::connections::{self, State};
+use crate::stats::connections::{self, Order, State};
+pub use parked::ParkedConnection;
 
 /// What one `recv` takes at most.
 const READ_BYTES: usize = 64 << 10;
@@ -56,9 +61,11 @@ enum Ended {
     Yielded,
     /// The conversation is over.
     Closed,
+    /// It is to be parked.
+    Parked,
 }
 
-/// Serves a connection until it ends.
+/// Serves a connection until it ends, also where it is told to be parked.
 ///
 /// # Errors
 /// Those of the socket, and of TLS over it; they end the connection.
@@ -72,15 +79,34 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut connection = Connection::new(stream, protocol, worker, info);
-    loop {
-        match std::future::poll_fn(|context| connection.poll(context)).await {
-            Ok(Ended::Yielded) => {
-                worker.counters.conn_yields.add(1);
-                tokio::task::yield_now().await;
-            }
-            Ok(Ended::Closed) => return Ok(()),
-            Err(error) => return Err(error),
-        }
+    connection.run().await.map(drop)
+}
+
+/// Serves a connection until it ends or is parked, which `info` tells it to be; gives what it takes to go
+/// on then. It begins anew, or where one has been parked. `stream` takes and gives its bytes as they are
+/// on the wire, so that no TLS is parked.
+///
+/// # Errors
+/// Those of the socket, and those of going on: `OutOfMemory` where the budget has no room for what has been
+/// parked (which is counted), `InvalidData` where that does not fit together. They end the connection.
+pub async fn serve_or_park<S>(
+    stream: S,
+    protocol: Protocol,
+    worker: &Worker,
+    info: &connections::Connection,
+    parked: Option<Box<ParkedConnection>>,
+) -> io::Result<Option<ParkedConnection>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut connection = Connection::new(stream, protocol, worker, info);
+    connection.parks = true;
+    if let Some(parked) = parked {
+        connection.resume(*parked, protocol)?;
+    }
+    match connection.run().await? {
+        Ended::Parked => Ok(Some(connection.park())),
+        Ended::Yielded | Ended::Closed => Ok(None),
     }
 }
 
@@ -117,6 +143,8 @@ struct Connection<'c, S> {
     replies: Share,
     held: Share,
     busy: bool,
+    /// It does as it is told when it is to be parked.
+    parks: bool,
     /// Work before others have their turn; renewed whenever the connection has to wait.
     work_left: u32,
 }
@@ -146,8 +174,14 @@ impl<'c, S> Connection<'c, S> {
             replies: Share::new(&worker.replies),
             held: Share::new(&worker.held),
             busy: false,
+            parks: false,
             work_left: Turn::work_for(worker.requests_per_event),
         }
+    }
+
+    fn out_of_memory(&self) -> io::Error {
+        self.worker.counters.closed_for_memory.add(1);
+        io::ErrorKind::OutOfMemory.into()
     }
 
     /// Tells the worker whether something is begun that a stopping server should finish.
@@ -179,7 +213,30 @@ impl<S> Drop for Connection<'_, S> {
 }
 
 impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
+    /// Takes turns until there is an end, and gives that.
+    async fn run(&mut self) -> io::Result<Ended> {
+        std::future::poll_fn(|context| {
+            self.info.is_woken_by(context.waker());
+            Poll::Ready(())
+        })
+        .await;
+        loop {
+            match std::future::poll_fn(|context| self.poll(context)).await {
+                Ok(Ended::Yielded) => {
+                    self.worker.counters.conn_yields.add(1);
+                    tokio::task::yield_now().await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Ended>> {
+        match self.info.order() {
+            Order::Close => return Poll::Ready(Ok(Ended::Closed)),
+            Order::Park if self.parks => return Poll::Ready(Ok(Ended::Parked)),
+            Order::Serve | Order::Park => {}
+        }
         match self.poll_turns(context) {
             Poll::Pending if self.idle.is_some() => self.poll_idle(context).map(Ok),
             polled => polled,
@@ -480,11 +537,6 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             return Err(self.out_of_memory());
         }
         Ok(())
-    }
-
-    fn out_of_memory(&self) -> io::Error {
-        self.worker.counters.closed_for_memory.add(1);
-        io::ErrorKind::OutOfMemory.into()
     }
 }
 
