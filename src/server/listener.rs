@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -27,6 +27,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::access::{self, Access, Admission, Decision, Refusal};
+use super::connection::ParkedConnection;
+use super::handover::connections::{Arrived, Lot, Newcomer, UnderWay};
 use super::peer::{Ends, Unnamed};
 use super::socket_file::SocketFile;
 use super::tls::{self, Tls, Verify};
@@ -182,6 +184,20 @@ impl Listener {
         &self.name
     }
 
+    /// Whether a connection at this place came in here.
+    fn has(&self, place: &Place) -> bool {
+        let Ok(own) = SockRef::from(&self.socket).local_addr() else {
+            return false;
+        };
+        match place {
+            Place::Tcp(ends) => own.as_socket().is_some_and(|own| {
+                own.port() == ends.local.port()
+                    && (own.ip().is_unspecified() || own.ip() == ends.local.ip())
+            }),
+            Place::Unix(path) => path.is_some() && own.as_pathname() == path.as_deref(),
+        }
+    }
+
     /// The same for the log: where it listens, and how it is served.
     pub fn described(&self) -> String {
         let security = match self.security {
@@ -224,6 +240,7 @@ pub struct Acceptor {
     connections_max: u64,
     tls: Option<Arc<Tls>>,
     access: Arc<Access>,
+    lot: Arc<Lot>,
 }
 
 impl Acceptor {
@@ -242,7 +259,82 @@ impl Acceptor {
             connections_max: connections_max as u64,
             tls,
             access,
+            lot: Arc::default(),
         }
+    }
+
+    /// Has every plain connection parked, and gives what they are left in. Those of TLS are served on.
+    pub async fn park_all(&self) -> Arc<Lot> {
+        for connection in self.engine.stats().connections.clients() {
+            connection.park();
+        }
+        self.lot.wait_for_all().await;
+        Arc::clone(&self.lot)
+    }
+
+    /// Goes on with the connections of the process before that came in on these listeners. Called before
+    /// anything is accepted.
+    pub async fn go_on(&self, arrived: &mut Arrived, listeners: &[Listener]) {
+        if let Some(totals) = arrived.totals() {
+            self.engine.stats().inherit(totals);
+        }
+        let (all, mut gone_on) = (arrived.len(), 0);
+        while let Some(newcomer) = arrived.next() {
+            let goes_on = match newcomer {
+                Some(newcomer) => self.go_on_with(newcomer, listeners).await,
+                None => false,
+            };
+            gone_on += usize::from(goes_on);
+        }
+        if all > 0 {
+            let closed = all - gone_on;
+            tracing::info!(
+                "connections of the process before: {gone_on} go on, {closed} are closed"
+            );
+        }
+    }
+
+    /// Goes on with a connection, if there is still a listener like its own, and the rules admit it.
+    async fn go_on_with(&self, newcomer: Newcomer, listeners: &[Listener]) -> bool {
+        let Newcomer { socket, known } = newcomer;
+        let Ok(place) = Place::of(&socket) else {
+            // Its peer has left, or it is no connection at all.
+            return false;
+        };
+        let is_own = |listener: &&Listener| match &known {
+            Some((client, _)) => client.listener == *listener.name,
+            None => listener.has(&place),
+        };
+        let listener = listeners.iter().find(is_own);
+        let Some(listener) = listener.filter(|listener| listener.security == Security::Plain)
+        else {
+            return false;
+        };
+        let Ok(socket) = place.accepted(socket, listener.is_unix) else {
+            return false;
+        };
+        let uid = known.as_ref().and_then(|(client, _)| client.uid);
+        let decision = self.access.reconsider(uid, socket.ends());
+        let admission = match self.access.settle(decision).await {
+            Ok(admission) if !self.is_full() => admission,
+            Ok(_) => return false,
+            Err(refusal) => {
+                self.note_refused(refusal, listener);
+                return false;
+            }
+        };
+        let last_command = known.as_ref().map(|(client, _)| client.last_command);
+        let parked = known.map(|(_, parked)| parked);
+        self.hand_over(
+            socket,
+            listener,
+            admission,
+            Begin {
+                parked,
+                last_command,
+            },
+        );
+        true
     }
 
     /// Where the workers' tasks are spawned.
@@ -284,7 +376,7 @@ impl Acceptor {
         match decided {
             Err(refusal) => self.note_refused(refusal, listener),
             Ok(_) if self.is_full() => self.reject(listener, socket),
-            Ok(admission) => self.hand_over(socket, listener, admission),
+            Ok(admission) => self.hand_over(socket, listener, admission, Begin::default()),
         }
     }
 
@@ -302,10 +394,11 @@ impl Acceptor {
         self.access.complain("refused", refusal, &listener.name);
     }
 
-    fn hand_over(&self, socket: Accepted, listener: &Listener, admission: Admission) {
+    fn hand_over(&self, socket: Accepted, listener: &Listener, admission: Admission, begin: Begin) {
         let protocol = listener.protocol;
         let number = self.next.fetch_add(1, Relaxed) % self.workers.len();
         let target = &self.workers[number];
+        let now = Clock::System.now().seconds;
         let info = Arc::new(connections::Connection::new(
             match &socket {
                 Accepted::Tcp(_, ends) => Address::Tcp(ends.peer),
@@ -313,7 +406,7 @@ impl Acceptor {
             },
             Some(Arc::clone(&listener.name)),
             State::Read,
-            Clock::System.now().seconds,
+            begin.last_command.unwrap_or(now),
         ));
         tracing::debug!("{} came in on {}", info.peer, listener.name);
         info.read_only.store(admission.read_only, Relaxed);
@@ -321,11 +414,12 @@ impl Acceptor {
             // Nobody has set it before.
             let _ = info.uid.set(uid);
         }
-        let guard = Counted::new(&self.engine, &info);
+        let guard = Counted::new(&self.engine, &info, begin.last_command.is_none());
         let worker = Arc::clone(&target.worker);
-        let tls = self.tls.clone();
+        let under_way = || UnderWay::new(&self.lot);
         match (socket, listener.security) {
             (Accepted::Tcp(stream, _), Security::Tls(verify)) => {
+                let tls = self.tls.clone();
                 target.runtime.spawn(async move {
                     // The guard counts the handshake too.
                     let _guard = guard;
@@ -334,18 +428,26 @@ impl Acceptor {
                     }
                 })
             }
-            (Accepted::Tcp(stream, _), Security::Plain) => target.runtime.spawn(async move {
-                let _guard = guard;
-                if let Ok(stream) = TcpStream::from_std(stream) {
-                    serve_plain(stream, protocol, worker, info).await;
-                }
-            }),
-            (Accepted::Unix(stream), _) => target.runtime.spawn(async move {
-                let _guard = guard;
-                if let Ok(stream) = UnixStream::from_std(stream) {
-                    serve_plain(stream, protocol, worker, info).await;
-                }
-            }),
+            (Accepted::Tcp(stream, _), Security::Plain) => {
+                let under_way = under_way();
+                target.runtime.spawn(async move {
+                    let _guard = guard;
+                    if let Ok(stream) = TcpStream::from_std(stream) {
+                        let parked = begin.parked;
+                        serve_plain(stream, protocol, worker, info, (parked, under_way)).await;
+                    }
+                })
+            }
+            (Accepted::Unix(stream), _) => {
+                let under_way = under_way();
+                target.runtime.spawn(async move {
+                    let _guard = guard;
+                    if let Ok(stream) = UnixStream::from_std(stream) {
+                        let parked = begin.parked;
+                        serve_plain(stream, protocol, worker, info, (parked, under_way)).await;
+                    }
+                })
+            }
         };
     }
 
@@ -377,17 +479,46 @@ impl Acceptor {
     }
 }
 
-/// Serves a client as it comes.
-async fn serve_plain<S>(
+/// Serves a client as it comes, from where it was parked, until it ends or is parked.
+async fn serve_plain<S: PlainStream>(
     mut stream: S,
     protocol: Protocol,
     worker: Arc<Worker>,
     info: Arc<connections::Connection>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+    (parked, under_way): (Option<Box<ParkedConnection>>, UnderWay),
+) {
+    let served = connection::serve_or_park(&mut stream, protocol, &worker, &info, parked).await;
     // An error of the socket is the peer's business.
-    let _ = connection::serve(&mut stream, protocol, &worker, &info).await;
+    if let Ok(Some(parked)) = served
+        && let Ok(socket) = stream.into_socket()
+    {
+        under_way.leave(socket, &info, parked);
+    }
+}
+
+/// A stream of the runtime's that can be taken out of it.
+trait PlainStream: AsyncRead + AsyncWrite + Unpin {
+    fn into_socket(self) -> io::Result<OwnedFd>;
+}
+
+impl PlainStream for TcpStream {
+    fn into_socket(self) -> io::Result<OwnedFd> {
+        Ok(self.into_std()?.into())
+    }
+}
+
+impl PlainStream for UnixStream {
+    fn into_socket(self) -> io::Result<OwnedFd> {
+        Ok(self.into_std()?.into())
+    }
+}
+
+/// How a connection begins: anew, or where the process before has left it.
+#[derive(Debug, Default)]
+struct Begin {
+    parked: Option<Box<ParkedConnection>>,
+    /// The second of its last command.
+    last_command: Option<u32>,
 }
 
 /// Serves a client once its handshake is done; one that fails is counted, and closed.
@@ -420,6 +551,36 @@ async fn serve_secured(
     tls::say_goodbye(stream).await;
 }
 
+/// Where a connected socket is.
+enum Place {
+    Tcp(Ends),
+    /// The path that it came in on.
+    Unix(Option<PathBuf>),
+}
+
+impl Place {
+    /// # Errors
+    /// Those of the socket calls, for one that is not connected.
+    fn of(socket: &OwnedFd) -> io::Result<Place> {
+        let socket = SockRef::from(socket);
+        let (local, peer) = (socket.local_addr()?, socket.peer_addr()?);
+        Ok(match (peer.as_socket(), local.as_socket()) {
+            (Some(peer), Some(local)) => Place::Tcp(Ends::new(peer, local)),
+            _ => Place::Unix(local.as_pathname().map(Path::to_path_buf)),
+        })
+    }
+
+    /// The socket as one that was accepted.
+    fn accepted(&self, socket: OwnedFd, is_unix: bool) -> io::Result<Accepted> {
+        SockRef::from(&socket).set_nonblocking(true)?;
+        match self {
+            Place::Tcp(ends) if !is_unix => Ok(Accepted::Tcp(socket.into(), *ends)),
+            Place::Unix(_) if is_unix => Ok(Accepted::Unix(socket.into())),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
 /// An accepted socket, belonging to no runtime yet.
 enum Accepted {
     Tcp(std::net::TcpStream, Ends),
@@ -427,6 +588,14 @@ enum Accepted {
 }
 
 impl Accepted {
+    /// Its two addresses, on TCP.
+    fn ends(&self) -> Option<Ends> {
+        match self {
+            Accepted::Tcp(_, ends) => Some(*ends),
+            Accepted::Unix(_) => None,
+        }
+    }
+
     /// Writes a line if the socket takes it at once.
     fn say(&mut self, line: &[u8]) {
         use std::io::Write;
@@ -463,10 +632,11 @@ impl Drop for Registered {
 struct Counted(Registered);
 
 impl Counted {
-    fn new(engine: &Arc<Engine>, info: &Arc<connections::Connection>) -> Counted {
+    /// Counts it in; one of the process before is in the total already.
+    fn new(engine: &Arc<Engine>, info: &Arc<connections::Connection>, is_new: bool) -> Counted {
         let server = &engine.stats().server;
         server.curr_connections.fetch_add(1, Relaxed);
-        server.total_connections.fetch_add(1, Relaxed);
+        server.total_connections.fetch_add(is_new.into(), Relaxed);
         Counted(Registered::new(engine, Arc::clone(info)))
     }
 }

@@ -44,6 +44,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
@@ -58,6 +59,7 @@ use crate::store;
 use access::Access;
 use auth::Users;
 use budget::Budget;
+use handover::connections::Arrived;
 use handover::fd_store::FdStore;
 use handover::{Bequest, Inherited, Program, exec};
 use listener::{Acceptor, Listener};
@@ -67,7 +69,7 @@ use signals::Signals;
 use socket_file::SocketFile;
 use start::{Sockets, lock_memory, prepare};
 pub use start::{StartError, check_files};
-use worker::{Worker, WorkerThread};
+use worker::{HAND_ON_WITHIN, STOP_WITHIN, Worker, WorkerThread};
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,10 +290,11 @@ async fn serve(
     } = sockets;
     let http = http.map(TcpListener::from_std).transpose();
     let http = http.map_err(StartError::system)?;
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(None);
     let workers = start_workers(options, &engine, users.as_ref(), &stopping)?;
     let housekeeper = Housekeeper::start(Arc::clone(&engine)).map_err(StartError::system)?;
     // Nothing fails any more.
+    let mut arrived = Arrived::take(inherited, &bequest.fd_store);
     let record = &reloader.source.1.record;
     bequest.settle(inherited, (&listeners, is_activated), unwanted, record);
     socket_file.iter_mut().for_each(SocketFile::take);
@@ -305,6 +308,7 @@ async fn serve(
     if options.access.is_some() {
         reloader.access.tell();
     }
+    acceptor.go_on(&mut arrived, &listeners).await;
     let mut tasks = begin(listeners, http, &acceptor, &engine);
     manager::ready();
     let ended = tokio::select! {
@@ -316,12 +320,13 @@ async fn serve(
     };
     let is_replaced = matches!(ended, Ok(End::Replace));
     if is_replaced {
-        tracing::info!("restarting: requests that were begun are finished");
+        tracing::info!("restarting: connections are handed on");
     } else {
         manager::stopping();
         tracing::info!("stopping: requests that were begun are finished");
     }
-    if is_replaced || bequest.fd_store.is_there() {
+    let hands_on = is_replaced || bequest.fd_store.is_there();
+    if hands_on {
         socket_file.iter_mut().for_each(SocketFile::leave);
     } else {
         // Or they would listen on.
@@ -329,13 +334,23 @@ async fn serve(
     }
     drop(socket_file);
     tasks.shutdown().await;
-    stop.send_replace(true);
+    let lot = match hands_on {
+        true => Some(acceptor.park_all().await),
+        false => None,
+    };
+    stop.send_replace(Some(match lot {
+        Some(_) => HAND_ON_WITHIN,
+        None => STOP_WITHIN,
+    }));
     if let Some(acceptor) = Arc::into_inner(acceptor) {
         acceptor.join();
     }
     drop(housekeeper);
     // However short its life was, it was not the heap that ended it.
     engine.prove_heap();
+    if let Some(lot) = lot {
+        lot.hand_on(engine.totals(), &bequest.fd_store);
+    }
     if is_replaced {
         bequest.execute();
     }
@@ -388,7 +403,7 @@ fn start_workers(
     options: &Options,
     engine: &Arc<Engine>,
     users: Option<&Arc<Users>>,
-    stopping: &watch::Receiver<bool>,
+    stopping: &watch::Receiver<Option<Duration>>,
 ) -> Result<Vec<WorkerThread>, StartError> {
     let counters = &engine.stats().server;
     let half = options.buffer_budget_bytes / 2;

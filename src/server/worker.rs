@@ -23,6 +23,9 @@ use crate::stats::Counters;
 /// How long a stopping server waits for requests that were begun.
 pub const STOP_WITHIN: Duration = Duration::from_secs(9);
 
+/// The same where connections are handed on, and wait meanwhile: for those of TLS, which cannot be.
+pub const HAND_ON_WITHIN: Duration = Duration::from_millis(200);
+
 /// How often a stopping worker looks whether its connections are done.
 const STOP_CHECK: Duration = Duration::from_millis(5);
 
@@ -79,14 +82,14 @@ pub struct WorkerThread {
 }
 
 impl WorkerThread {
-    /// Starts the thread; it ends once `stopping` becomes true and what was begun is finished.
+    /// Starts the thread; it ends once `stopping` says so and what was begun is finished, or has had its time.
     ///
     /// # Errors
     /// Those of making a runtime or a thread.
     pub fn start(
         number: usize,
         worker: Worker,
-        stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<Option<Duration>>,
     ) -> std::io::Result<WorkerThread> {
         let worker = Arc::new(worker);
         let runtime = Builder::new_current_thread()
@@ -112,9 +115,11 @@ impl WorkerThread {
     }
 }
 
-async fn until_done(worker: &Worker, mut stopping: watch::Receiver<bool>) {
+/// Waits until the server stops, and then until what was begun is finished, for as long as that may take.
+async fn until_done(worker: &Worker, mut stopping: watch::Receiver<Option<Duration>>) {
     // An error means that the server is gone, which is as good as being told to stop.
-    let _ = stopping.wait_for(|&stopping| stopping).await;
+    let said = stopping.wait_for(Option::is_some).await;
+    let within = said.ok().and_then(|within| *within).unwrap_or(STOP_WITHIN);
     let finished = async {
         loop {
             // Before the first look too: what clients sent before the signal is read meanwhile.
@@ -125,7 +130,7 @@ async fn until_done(worker: &Worker, mut stopping: watch::Receiver<bool>) {
         }
     };
     // Whoever has not finished by then is cut off with the idle ones, when the runtime is dropped.
-    let _ = tokio::time::timeout(STOP_WITHIN, finished).await;
+    let _ = tokio::time::timeout(within, finished).await;
 }
 
 #[cfg(test)]

@@ -13,15 +13,15 @@
 //! last good configuration. Once clients are served, the originals are let go.
 //! `socket_unit` has the rules for what a socket unit binds, which is never ours to keep.
 //!
-//! The connections attach here: what is inherited as [`Role::State`] and [`Role::Connections`] goes to
-//! [`Inherited::take_connections`], and a planned end stores them in `server::serve`, before the process
-//! ends or is replaced.
+//! At a planned end `connection` parks what it serves; [`state`] writes that down, with the totals that were
+//! counted, and `queue` carries the sockets; [`connections`] does both, on either side.
 //!
 //! Invariants:
 //! - the heap and the listening sockets are kept as soon as they are there, so that a crash leaves them too;
 //! - nothing that is inherited is trusted: what is not what its name says is closed, and one line says so;
 //! - what goes wrong with keeping is one warning, and no reason not to serve.
 
+pub mod connections;
 pub mod exec;
 pub mod fd_store;
 pub mod heap;
@@ -116,20 +116,7 @@ impl Bequest {
             self.fd_store.keep(Role::Listen, listener.socket());
         }
         self.fd_store.keep_bytes(Role::Config, record);
-        self.close_connections(inherited);
         *inherited = Inherited::default();
-    }
-
-    /// Closes what a release that hands connections over has left.
-    fn close_connections(&self, inherited: &mut Inherited) {
-        let (connections, state) = inherited.take_connections();
-        if connections.is_some() || state.is_some() {
-            tracing::warn!(
-                "connections of the process before cannot be gone on with: they are closed"
-            );
-            self.fd_store.forget(Role::Connections);
-            self.fd_store.forget(Role::State);
-        }
     }
 
     /// Executes the program in the place of this process; see [`exec::replace`]. If it cannot be done the
