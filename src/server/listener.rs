@@ -25,10 +25,11 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
 use super::access::{self, Access, Admission, Refusal};
+use super::connection::{self, Connection};
 use super::peer::{Ends, Unnamed};
 use super::tls::{self, Tls, Verify};
 use super::worker::{Worker, WorkerThread};
-use super::{Listen, Security, StartError, UnixSocket, connection};
+use super::{Listen, Security, StartError, UnixSocket};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::protocol::codec::Protocol;
@@ -366,8 +367,9 @@ async fn serve_plain<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut connection = Connection::new(&mut stream, protocol, &worker, &info);
     // An error of the socket is the peer's business.
-    let _ = connection::serve(&mut stream, protocol, &worker, &info).await;
+    let _ = connection.serve().await;
 }
 
 /// Serves a client once its handshake is done; one that fails is counted, and closed.
