@@ -27,13 +27,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::access::{self, Access, Admission, Decision, Refusal};
-use super::connection::ParkedConnection;
+use super::connection::{self, Connection, ParkedConnection};
 use super::handover::connections::{Arrived, Lot, Newcomer, UnderWay};
 use super::peer::{Ends, Unnamed};
 use super::socket_file::SocketFile;
 use super::tls::{self, Tls, Verify};
 use super::worker::{Worker, WorkerThread};
-use super::{Listen, Security, StartError, UnixSocket, connection};
+use super::{Listen, Security, StartError, UnixSocket};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::protocol::codec::Protocol;
@@ -487,13 +487,27 @@ async fn serve_plain<S: PlainStream>(
     info: Arc<connections::Connection>,
     (parked, under_way): (Option<Box<ParkedConnection>>, UnderWay),
 ) {
-    let served = connection::serve_or_park(&mut stream, protocol, &worker, &info, parked).await;
+    let served = serve_or_park(&mut stream, protocol, &worker, &info, parked).await;
     // An error of the socket is the peer's business.
     if let Ok(Some(parked)) = served
         && let Ok(socket) = stream.into_socket()
     {
         under_way.leave(socket, &info, parked);
     }
+}
+
+async fn serve_or_park<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    protocol: Protocol,
+    worker: &Worker,
+    info: &connections::Connection,
+    parked: Option<Box<ParkedConnection>>,
+) -> io::Result<Option<ParkedConnection>> {
+    let mut connection = match parked {
+        Some(parked) => Connection::resume(stream, protocol, worker, info, *parked)?,
+        None => Connection::plain(stream, protocol, worker, info),
+    };
+    connection.serve().await
 }
 
 /// A stream of the runtime's that can be taken out of it.

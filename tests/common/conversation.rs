@@ -53,6 +53,24 @@ impl<'e> Conversation<'e> {
         }
     }
 
+    /// One that goes on where another was parked, if its parts fit together.
+    pub fn resume(
+        rules: Rules<'e>,
+        engine: &'e Engine,
+        counters: &'e Counters,
+        mut parked: ParkedConnection,
+        now: Now,
+    ) -> Option<Conversation<'e>> {
+        let session = Session::resume(engine, rules, parked.session, &mut parked.input)?;
+        let mut conversation = Conversation {
+            session,
+            input: parked.input,
+            ..Conversation::under(rules, engine, counters)
+        };
+        conversation.go_on(now);
+        Some(conversation)
+    }
+
     /// Has the server read these bytes at once, and execute what is complete.
     pub fn feed(&mut self, bytes: &[u8], now: Now) {
         if self.closed || bytes.is_empty() {
@@ -77,11 +95,13 @@ impl<'e> Conversation<'e> {
             closing: false,
             paused: false,
         };
-        let mut parked = handed_on(&parked);
-        let resumed = Session::resume(self.engine, self.rules, parked.session, &mut parked.input);
-        self.session = resumed.expect("what was parked fits together");
-        self.input = parked.input;
-        self.go_on(now);
+        let counters = self.counters;
+        let resumed =
+            Conversation::resume(self.rules, self.engine, counters, handed_on(&parked), now);
+        let mut next = resumed.expect("what was parked fits together");
+        self.replies.append(&mut next.replies);
+        next.replies = std::mem::take(&mut self.replies);
+        *self = next;
     }
 
     fn go_on(&mut self, now: Now) {

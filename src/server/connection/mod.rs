@@ -79,35 +79,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut connection = Connection::new(stream, protocol, worker, info);
-    connection.run().await.map(drop)
-}
-
-/// Serves a connection until it ends or is parked, which `info` tells it to be; gives what it takes to go
-/// on then. It begins anew, or where one has been parked. `stream` takes and gives its bytes as they are
-/// on the wire, so that no TLS is parked.
-///
-/// # Errors
-/// Those of the socket, and those of going on: `OutOfMemory` where the budget has no room for what has been
-/// parked (which is counted), `InvalidData` where that does not fit together. They end the connection.
-pub async fn serve_or_park<S>(
-    stream: S,
-    protocol: Protocol,
-    worker: &Worker,
-    info: &connections::Connection,
-    parked: Option<Box<ParkedConnection>>,
-) -> io::Result<Option<ParkedConnection>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut connection = Connection::new(stream, protocol, worker, info);
-    connection.parks = true;
-    if let Some(parked) = parked {
-        connection.resume(*parked, protocol)?;
-    }
-    match connection.run().await? {
-        Ended::Parked => Ok(Some(connection.park())),
-        Ended::Yielded | Ended::Closed => Ok(None),
-    }
+    connection.serve().await.map(drop)
 }
 
 /// Sleeps for so many seconds, and for one more, since seconds have begun when they are counted.
@@ -116,7 +88,8 @@ fn sleep_seconds(seconds: u32) -> Pin<Box<Sleep>> {
     Box::pin(tokio::time::sleep(Duration::from_secs(seconds)))
 }
 
-struct Connection<'c, S> {
+/// A connection that is served. Its task has to be polled by one waker, from its beginning to its end.
+pub struct Connection<'c, S> {
     stream: S,
     worker: &'c Worker,
     info: &'c connections::Connection,
@@ -150,7 +123,8 @@ struct Connection<'c, S> {
 }
 
 impl<'c, S> Connection<'c, S> {
-    fn new(
+    /// One that has not begun. It cannot be parked, as one over TLS cannot.
+    pub fn new(
         stream: S,
         protocol: Protocol,
         worker: &'c Worker,
@@ -213,8 +187,12 @@ impl<S> Drop for Connection<'_, S> {
 }
 
 impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
-    /// Takes turns until there is an end, and gives that.
-    async fn run(&mut self) -> io::Result<Ended> {
+    /// Serves it until it ends, or is told by its entry in the register to be parked, where it can be;
+    /// gives what it takes to go on then. Its stream is left as it is.
+    ///
+    /// # Errors
+    /// Those of the socket, and of TLS over it; they end the connection.
+    pub async fn serve(&mut self) -> io::Result<Option<ParkedConnection>> {
         std::future::poll_fn(|context| {
             self.info.is_woken_by(context.waker());
             Poll::Ready(())
@@ -226,7 +204,9 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
                     self.worker.counters.conn_yields.add(1);
                     tokio::task::yield_now().await;
                 }
-                ended => return ended,
+                Ok(Ended::Closed) => return Ok(None),
+                Ok(Ended::Parked) => return Ok(Some(self.park())),
+                Err(error) => return Err(error),
             }
         }
     }

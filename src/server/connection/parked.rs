@@ -1,9 +1,9 @@
 //! A connection between two turns, parked for another process to go on with.
 //!
-//! When its server hands over, `serve_or_park` ends with a [`ParkedConnection`]: the conversation, what
+//! When its server hands over, [`Connection::serve`] ends with a [`ParkedConnection`]: the conversation, what
 //! has been read and not executed, what has been answered and not sent. What the client has sent
 //! and nobody has read stays in the socket, which goes to the successor by itself. There
-//! `serve_or_park` begins with it.
+//! [`Connection::resume`] begins with it.
 //!
 //! Invariants:
 //! - no byte is lost and none comes twice;
@@ -20,6 +20,8 @@ use crate::protocol::codec::Protocol;
 use crate::server::auth;
 use crate::server::output::Output;
 use crate::server::session::{self, Rules, Session};
+use crate::server::worker::Worker;
+use crate::stats::connections;
 
 /// What it takes to go on with a connection, beside its socket. Its `Debug` shows lengths alone.
 pub struct ParkedConnection {
@@ -57,6 +59,60 @@ impl fmt::Debug for ParkedConnection {
 }
 
 impl<'c, S> Connection<'c, S> {
+    /// One that has not begun and can be parked, as one without TLS can: `stream` takes and gives the
+    /// bytes that are on the wire.
+    pub fn plain(
+        stream: S,
+        protocol: Protocol,
+        worker: &'c Worker,
+        info: &'c connections::Connection,
+    ) -> Connection<'c, S> {
+        let mut connection = Connection::new(stream, protocol, worker, info);
+        connection.parks = true;
+        connection
+    }
+
+    /// The same, going on where another has been parked.
+    ///
+    /// # Errors
+    /// `OutOfMemory` where the budget has no room for it, which is counted; `InvalidData` where it does not
+    /// fit together. Both are the connection's end.
+    pub fn resume(
+        stream: S,
+        protocol: Protocol,
+        worker: &'c Worker,
+        info: &'c connections::Connection,
+        parked: ParkedConnection,
+    ) -> io::Result<Connection<'c, S>> {
+        let ParkedConnection {
+            session,
+            mut input,
+            unsent,
+            closing,
+            paused,
+        } = parked;
+        let mut connection = Connection::plain(stream, protocol, worker, info);
+        let rules = worker.rules(protocol);
+        connection.session = Session::resume(&worker.engine, rules, session, &mut input)
+            .ok_or(io::ErrorKind::InvalidData)?;
+        // What the first turn takes in at once is not kept.
+        let is_kept = !unsent.is_empty() || paused;
+        if !connection.replies.resize(unsent.len())
+            || !connection.requests.resize(input.capacity()) && is_kept
+        {
+            return Err(connection.out_of_memory());
+        }
+        if !unsent.is_empty() {
+            connection.unsent = Some(Box::new(Output::with_unsent(unsent)));
+        }
+        connection.input_ready = !input.is_empty();
+        connection.input = input;
+        connection.closing = closing;
+        connection.pause = paused.then(|| Box::pin(tokio::time::sleep(auth::LAST_DELAY)));
+        connection.note_busy();
+        Ok(connection)
+    }
+
     /// Ends it. Copies values of the store that have not been sent.
     pub(super) fn park(&mut self) -> ParkedConnection {
         let unused = Session::new(&self.worker.engine, Rules::default());
@@ -74,47 +130,12 @@ impl<'c, S> Connection<'c, S> {
             paused: self.pause.is_some(),
         }
     }
-
-    /// Makes it, which has not begun, the one that was parked.
-    ///
-    /// # Errors
-    /// `OutOfMemory` where the budget has no room for it, `InvalidData` where it does not fit together.
-    pub(super) fn resume(
-        &mut self,
-        parked: ParkedConnection,
-        protocol: Protocol,
-    ) -> io::Result<()> {
-        let ParkedConnection {
-            session,
-            mut input,
-            unsent,
-            closing,
-            paused,
-        } = parked;
-        let rules = self.worker.rules(protocol);
-        self.session = Session::resume(&self.worker.engine, rules, session, &mut input)
-            .ok_or(io::ErrorKind::InvalidData)?;
-        // What the first turn takes in at once is not kept.
-        let is_kept = !unsent.is_empty() || paused;
-        if !self.replies.resize(unsent.len()) || !self.requests.resize(input.capacity()) && is_kept
-        {
-            return Err(self.out_of_memory());
-        }
-        if !unsent.is_empty() {
-            self.unsent = Some(Box::new(Output::with_unsent(unsent)));
-        }
-        self.input_ready = !input.is_empty();
-        self.input = input;
-        self.closing = closing;
-        self.pause = paused.then(|| Box::pin(tokio::time::sleep(auth::LAST_DELAY)));
-        self.note_busy();
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::sync::atomic::Ordering::Relaxed;
     use std::time::Duration;
 
@@ -124,9 +145,8 @@ mod tests {
 
     use crate::server::auth::Users;
     use crate::server::budget::Budget;
-    use crate::server::connection::{serve, serve_or_park};
+    use crate::server::connection::serve;
     use crate::server::handover::state::{self, Client, Writer};
-    use crate::server::worker::Worker;
     use crate::stats::Totals;
     use crate::stats::connections::{Address, Connection as Info, State};
 
@@ -163,10 +183,21 @@ mod tests {
             }
             info.park();
         };
-        let parked = parked.map(Box::new);
-        let serving = serve_or_park(stream, Protocol::Auto, worker, &info, parked);
-        let served = tokio::join!(serving, parking).0;
+        let mut connection = match parked {
+            None => Connection::plain(stream, Protocol::Auto, worker, &info),
+            Some(parked) => resume(stream, worker, &info, parked).unwrap(),
+        };
+        let served = tokio::join!(connection.serve(), parking).0;
         served.unwrap().map(|parked| handed_on(&parked))
+    }
+
+    fn resume<'c>(
+        stream: &'c mut DuplexStream,
+        worker: &'c Worker,
+        info: &'c Info,
+        parked: ParkedConnection,
+    ) -> io::Result<Connection<'c, &'c mut DuplexStream>> {
+        Connection::resume(stream, Protocol::Auto, worker, info, parked)
     }
 
     fn stored(value: &[u8]) -> Vec<u8> {
@@ -234,6 +265,7 @@ mod tests {
         for turns in [1, 2, 3, 10] {
             let (mut server, client) = duplex(3_001);
             let (mut reader, mut writer) = tokio::io::split(client);
+            let answered = Cell::new(false);
             let asking = async {
                 for piece in script.chunks(1_777) {
                     writer.write_all(piece).await.unwrap();
@@ -243,17 +275,16 @@ mod tests {
                 let mut answers = vec![0; expected.len()];
                 reader.read_exact(&mut answers).await.unwrap();
                 assert!(answers == expected, "parked after {turns} turns");
+                answered.set(true);
             };
             let serving = async {
                 let mut parked = None;
                 let mut times = 0;
-                while worker.counters.cmd_get.get() % 5 != 0 || times == 0 {
+                while !answered.get() {
                     parked = served_for(turns, &mut server, &worker, parked).await;
                     times += 1;
                 }
-                // Till all is sent.
-                let last = served_for(100_000, &mut server, &worker, parked).await;
-                assert!(times > 5 && last.is_none_or(|parked| parked.is_at_rest()));
+                assert!(times > 5 && parked.unwrap().is_at_rest());
             };
             run(async { tokio::join!(asking, answering, serving) });
         }
@@ -271,8 +302,7 @@ mod tests {
             let parked = served_for(10, &mut server, &worker, None).await.unwrap();
             assert!(parked.paused && !parked.is_at_rest());
             let info = info();
-            let parked = Some(Box::new(parked));
-            let serving = serve_or_park(&mut server, Protocol::Auto, &worker, &info, parked);
+            let mut connection = resume(&mut server, &worker, &info, parked).unwrap();
             let answers = async {
                 let mut answer = [0; 64];
                 let at_once = timeout(Duration::from_millis(1_999), client.read(&mut answer));
@@ -281,7 +311,9 @@ mod tests {
                 assert!(answer[..length].ends_with(b"\r\nSTORED\r\n"));
                 info.park();
             };
-            let parked = tokio::join!(serving, answers).0.unwrap().unwrap();
+            let served = tokio::join!(connection.serve(), answers).0;
+            let parked = served.unwrap().unwrap();
+            drop(connection);
             assert!(!parked.is_at_rest(), "the successor has to know who it is");
             let served = served_for(10, &mut server, &worker, Some(parked));
             client.write_all(b"get k\r\n").await.unwrap();
@@ -337,9 +369,8 @@ mod tests {
         run(async {
             for (parked, closed) in refused.into_iter().zip(1..) {
                 let info = info();
-                let parked = Some(Box::new(parked));
-                let served = serve_or_park(&mut server, Protocol::Auto, &worker, &info, parked);
-                let error = served.await.unwrap_err();
+                let resumed = resume(&mut server, &worker, &info, parked);
+                let error = resumed.map(drop).unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
                 assert_eq!(worker.counters.closed_for_memory.get(), closed);
                 assert_eq!((worker.requests.used(), worker.replies.used()), (0, 0));
@@ -370,9 +401,8 @@ mod tests {
             let mut parked = handed_on(&parked);
             parked.input.truncate(2);
             let info = info();
-            let parked = Some(Box::new(parked));
-            let served = serve_or_park(&mut server, Protocol::Auto, &worker, &info, parked);
-            let error = served.await.unwrap_err();
+            let resumed = resume(&mut server, &worker, &info, parked);
+            let error = resumed.map(drop).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         });
     }

@@ -529,6 +529,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_later_release_says_beside_is_passed_over() {
+        let bytes = written();
+        let lengths = lengths_of(
+            bytes.first_chunk().unwrap(),
+            bytes.len() as u64 - HEADER_BYTES,
+        );
+        let (buffers, head) =
+            bytes[HEADER_BYTES as usize..].split_at(lengths.unwrap().buffers as usize);
+        let head = String::from_utf8(head.to_vec()).unwrap();
+        let head = head.replace(r#""closing""#, r#""later":[{}],"closing""#);
+        let head = head.replace(r#""skip""#, r#""later":1,"skip""#);
+        let head = head.replace(r#""uid""#, r#""later":"","uid""#);
+        let lengths = Lengths {
+            buffers: buffers.len() as u64,
+            head: head.len() as u64,
+        };
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(buffers);
+        sum.update(head.as_bytes());
+        let later = [&header(sum, &lengths), buffers, head.as_bytes()].concat();
+        assert_eq!(rewritten(&read_bytes(&later).unwrap()), bytes);
+    }
+
+    #[test]
     fn debug_shows_no_byte_of_a_client() {
         let parked = parked(&engine(), b"get secret", b"VALUE bearer");
         let shown = format!("{parked:?}");
