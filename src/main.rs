@@ -53,14 +53,15 @@ impl Daemon {
             return ExitCode::SUCCESS;
         };
         eprintln!("tokencached: {line}");
-        if self.go_on() {
+        if self.go_on(&line) {
             return ExitCode::SUCCESS;
         }
         ExitCode::from(EX_CONFIG)
     }
 
-    /// Serves with the configuration of the process before, if it has left one that can be used.
-    fn go_on(&mut self) -> bool {
+    /// Serves with the configuration of the process before, if it has left one that can be used. `first` is
+    /// what was wrong with this process's own, and not said twice.
+    fn go_on(&mut self, first: &str) -> bool {
         let Some(bytes) = self.inherited.config() else {
             return false;
         };
@@ -80,7 +81,9 @@ impl Daemon {
                 Err(error) => Err(error.to_string()),
             }
         });
-        if let Err(line) = &served {
+        if let Err(line) = &served
+            && line != first
+        {
             eprintln!("tokencached: {line}");
         }
         served.is_ok()
