@@ -70,7 +70,7 @@ impl Daemon {
             return ExitCode::SUCCESS;
         };
         eprintln!("tokencached: {}", failed.line);
-        if self.go_on() {
+        if self.go_on(&failed.line) {
             return ExitCode::SUCCESS;
         }
         if !failed.passing {
@@ -80,8 +80,9 @@ impl Daemon {
         ExitCode::from(EX_OSERR)
     }
 
-    /// Serves with the configuration of the process before, if it has left one that can be used.
-    fn go_on(&mut self) -> bool {
+    /// Serves with the configuration of the process before, if it has left one that can be used. `first` is
+    /// what was wrong with this process's own, and not said twice.
+    fn go_on(&mut self, first: &str) -> bool {
         let Some(bytes) = self.inherited.config() else {
             return false;
         };
@@ -101,7 +102,9 @@ impl Daemon {
                 Err(error) => Err(Failed::for_good(error)),
             }
         });
-        if let Err(failed) = &served {
+        if let Err(failed) = &served
+            && failed.line != first
+        {
             eprintln!("tokencached: {}", failed.line);
         }
         served.is_ok()

@@ -78,7 +78,8 @@ pub fn lock_memory() -> io::Result<()> {
     Ok(rustix::mm::mlockall(flags)?)
 }
 
-/// Becomes another user, by name or number, with that user's groups.
+/// Becomes another user, by name or number, with that user's groups. Nothing changes for who is that user
+/// already and not root: the one before has done it, or an earlier try.
 ///
 /// # Errors
 /// `NotFound` for an unknown user; those of setgid and setuid.
@@ -91,6 +92,9 @@ pub fn become_user(user: &str) -> io::Result<()> {
         },
     };
     let found = found.ok_or(io::ErrorKind::NotFound)?;
+    if !found.uid.is_root() && nix::unistd::getuid() == found.uid {
+        return Ok(());
+    }
     set_groups(&found.name, found.gid)?;
     nix::unistd::setgid(found.gid)?;
     nix::unistd::setuid(found.uid)?;

@@ -1,7 +1,7 @@
 //! The signals that the server hears.
 //!
 //! `mod.rs` waits for them in the main thread: those that end the server, SIGHUP ([`reload`](super::reload)) and
-//! SIGUSR2 ([`exec`](super::handover::exec)).
+//! SIGUSR2 ([`exec`]).
 
 use std::io;
 

@@ -14,6 +14,7 @@ mod http;
 mod logs;
 mod manager;
 mod privileges;
+mod replace;
 mod restart;
 mod sockets;
 mod start;

@@ -116,11 +116,14 @@ def test_a_reload_of_what_cannot_be_used_is_one_line_and_changes_nothing(peopled
     assert peopled.ask(GET, user="alice") == ""
 
 
-def test_an_unknown_user_ends_a_restart_with_one_line(peopled):
+def test_an_unknown_user_is_one_line_and_the_last_good_rules_stay(peopled):
     rules(peopled, 'read_only = ["no-such-user"]')
-    assert peopled.execute("systemctl restart memcached").returncode != 0
+    peopled.run("systemctl restart memcached")
     (line,) = peopled.refusals("memcached")
     assert RULES in line and "no-such-user" in line
+    assert peopled.ask(SET, user="nova") == STORED
+    assert peopled.ask(GET, user="alice") == ""
+    assert peopled.execute("systemctl stop memcached && systemctl start memcached").returncode != 0
     shown = peopled.show("memcached", "ExecMainStatus", "NRestarts")
     assert shown == {"ExecMainStatus": "78", "NRestarts": "0"}
 

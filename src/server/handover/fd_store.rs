@@ -5,7 +5,7 @@
 //! the manager is busy.
 //!
 //! Invariants:
-//! - what the manager keeps is what [`FdStore::held`] gives, but for the sockets of its own socket unit;
+//! - what the manager keeps is what [`FdStore::take_held`] gives, but for the sockets of its own socket unit;
 //! - a name that is kept again is forgotten first where its content is another.
 
 use std::io::{self, Read};

@@ -6,12 +6,12 @@
 //! # Soundness
 //!
 //! All `unsafe` code of the server is in this file. A descriptor becomes an [`OwnedFd`] once in the life of the
-//! process ([`TAKEN`]), and
+//! process (`TAKEN`), and
 //! 1. it is open: `sd_notify` has set its `FD_CLOEXEC`, which fails for one that is not;
 //! 2. nobody in this process owns it: `main` has opened nothing yet, so it was there at the start, where
 //!    `LISTEN_PID` and `LISTEN_FDS` gave it away.
 //!
-//! [`lay_out`] is the way back, just before the program is executed anew: it has the proof with it.
+//! `lay_out` is the way back, just before the program is executed anew: it has the proof with it.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -184,12 +184,12 @@ pub fn is_listening(socket: &OwnedFd) -> bool {
     socket.is_listener().unwrap_or(false) && socket.r#type().is_ok_and(|kind| kind == Type::STREAM)
 }
 
-/// Lays descriptors out from [`FIRST`] on, open across an exec: for nothing but an exec that follows at once,
+/// Lays descriptors out from 3 on, open across an exec: for nothing but an exec that follows at once,
 /// since whatever had these numbers is closed.
 ///
 /// # Errors
 /// Those of fcntl and dup3; then too nothing but the end of the process may follow.
-pub fn lay_out(descriptors: &[OwnedFd]) -> std::io::Result<()> {
+pub(super) fn lay_out(descriptors: &[OwnedFd]) -> std::io::Result<()> {
     let beyond = FIRST + descriptors.len() as RawFd;
     // Above all targets first, so that none of them is overwritten before it is laid out.
     let above: Vec<OwnedFd> = descriptors

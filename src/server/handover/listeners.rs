@@ -105,7 +105,7 @@ impl Found {
     /// that is of no use.
     pub fn let_go(self) -> bool {
         for (place, _) in &self.sockets {
-            tracing::info!("no longer listening on {place}");
+            tracing::info!("no longer served: {place}");
             if let Place::Unix(path) = place
                 && is_socket(path)
             {
