@@ -139,8 +139,13 @@ impl Connection {
         fence(SeqCst);
     }
 
-    /// What it has been told. Costs a load.
+    /// Whether it has been told anything but to go on. Costs a load.
     #[inline]
+    pub fn is_told(&self) -> bool {
+        self.order.load(Relaxed) != Order::Serve as u8
+    }
+
+    /// What it has been told.
     pub fn order(&self) -> Order {
         // Relaxed: it is woken after each change.
         Order::ALL[usize::from(self.order.load(Relaxed))]

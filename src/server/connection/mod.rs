@@ -212,14 +212,24 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Ended>> {
-        match self.info.order() {
-            Order::Close => return Poll::Ready(Ok(Ended::Closed)),
-            Order::Park if self.parks => return Poll::Ready(Ok(Ended::Parked)),
-            Order::Serve | Order::Park => {}
+        if self.info.is_told()
+            && let Some(ended) = self.obey()
+        {
+            return Poll::Ready(Ok(ended));
         }
         match self.poll_turns(context) {
             Poll::Pending if self.idle.is_some() => self.poll_idle(context).map(Ok),
             polled => polled,
+        }
+    }
+
+    /// Does as it has been told between two turns.
+    #[cold]
+    fn obey(&self) -> Option<Ended> {
+        match self.info.order() {
+            Order::Close => Some(Ended::Closed),
+            Order::Park if self.parks => Some(Ended::Parked),
+            Order::Serve | Order::Park => None,
         }
     }
 
