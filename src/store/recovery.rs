@@ -8,15 +8,12 @@
 //! its superblock first, and [`Store::prove`] clears the count.
 //!
 //! Invariants:
-//! - of two copies of a key the one written later wins, whichever thread finds which first;
+//! - of two copies of a key the one written later wins;
 //! - an item that was being written, or was dead, expired or flushed, does not come back.
 
 use std::collections::HashSet;
 use std::io;
-use std::num::NonZero;
 use std::os::fd::OwnedFd;
-use std::panic::resume_unwind;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::geometry::{Geometry, SegmentId};
@@ -28,12 +25,6 @@ use super::{Options, Store, eviction};
 
 /// So many processes in a row may take a heap over and end before they have proved themselves.
 const STARTS_MAX: u32 = 2;
-
-/// Threads beside the first that take a heap over.
-const HELPERS_MAX: usize = 15;
-
-/// Fewer bytes of the heap are not worth a thread.
-const SHARE_BYTES_MIN: u64 = 4 << 20;
 
 /// What was found in a heap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,46 +40,6 @@ pub struct Recovered {
     pub spent: u64,
     /// Items larger than are allowed now.
     pub too_large: u64,
-}
-
-/// What a thread reads at a time.
-#[derive(Clone, Copy, Debug)]
-enum Task {
-    /// A segment of small items.
-    Small(SegmentId),
-    /// A large item, by its first segment, and how many it owns.
-    Large(SegmentId, u32),
-}
-
-/// What a thread has found: with what the others have, all of it.
-#[derive(Debug, Default)]
-struct Found {
-    recovered: Recovered,
-    /// Segments that hold items, and how many each stands for.
-    chained: Vec<(SegmentId, u32)>,
-}
-
-impl Found {
-    fn and(mut self, other: Found) -> Found {
-        let (sum, more) = (&mut self.recovered, other.recovered);
-        sum.items = sum.items.wrapping_add(more.items);
-        sum.damaged += more.damaged;
-        sum.unfinished += more.unfinished;
-        sum.spent += more.spent;
-        sum.too_large += more.too_large;
-        self.chained.extend(other.chained);
-        self
-    }
-}
-
-/// How many threads help the one that takes a heap over: none where it is soon done.
-fn helpers(tasks: usize, segment_bytes: u64) -> usize {
-    let shares = tasks as u64 * segment_bytes / SHARE_BYTES_MIN;
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    cores
-        .min(HELPERS_MAX + 1)
-        .min(shares as usize)
-        .saturating_sub(1)
 }
 
 impl Store {
@@ -123,40 +74,9 @@ impl Store {
         Superblock::of(&self.heap).set_starts(0);
     }
 
-    /// Reads all items, with as many threads as the machine runs at once: most of the time goes into the checksums
-    /// of what no cache has seen yet.
     fn recover(&self, now_seconds: u32) -> Recovered {
-        let (tasks, damaged) = self.tasks();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut found = Found::default();
-            // Each task is one thread's; what they share has locks of its own.
-            while let Some(task) = tasks.get(next.fetch_add(1, Relaxed)) {
-                self.carry_out(*task, now_seconds, &mut found);
-            }
-            found
-        };
-        let helpers = helpers(tasks.len(), self.geometry.segment_bytes);
-        let mut found = std::thread::scope(|scope| {
-            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
-            let threads: Vec<_> = (0..helpers).filter_map(spawn).collect();
-            // Without helpers, this thread does all of it.
-            threads.into_iter().fold(work(), |found, thread| {
-                // A panic in it is one here.
-                let more = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-                found.and(more)
-            })
-        });
-        found.recovered.damaged += damaged;
-        found.chained.sort_unstable();
-        self.log.lock().adopt(self.segments(), found.chained);
-        found.recovered
-    }
-
-    /// What there is to read, in the order of the segments, and how many large items have no whole list of
-    /// segments.
-    fn tasks(&self) -> (Vec<Task>, u64) {
-        let (mut tasks, mut damaged) = (Vec::new(), 0);
+        let mut recovered = Recovered::default();
+        let mut chained = Vec::new();
         let mut claimed = HashSet::new();
         // Beyond the fresh ones nothing was ever written, and looking would take memory.
         let used = Superblock::of(&self.heap)
@@ -164,35 +84,30 @@ impl Store {
             .min(self.geometry.segments);
         for segment in 0..used {
             match self.segments().header(segment).kind() {
-                Some(Kind::Open | Kind::Sealed) => tasks.push(Task::Small(segment)),
+                Some(Kind::Open | Kind::Sealed) => {
+                    self.recover_segment(segment, now_seconds, &mut recovered);
+                    chained.push((segment, 1));
+                }
                 Some(Kind::Head) => {
                     // No two items may own one segment.
                     let parts = self.parts_of(segment, used);
                     let unclaimed =
                         |parts: &Vec<SegmentId>| parts.iter().all(|&part| claimed.insert(part));
                     match parts.filter(unclaimed) {
-                        Some(parts) => tasks.push(Task::Large(segment, parts.len() as u32 + 1)),
-                        None => damaged += 1,
+                        Some(parts) => {
+                            let count = parts.len() as u32 + 1;
+                            if self.recover_large(segment, count, now_seconds, &mut recovered) {
+                                chained.push((segment, count));
+                            }
+                        }
+                        None => recovered.damaged += 1,
                     }
                 }
                 Some(Kind::Free | Kind::Part) | None => {}
             }
         }
-        (tasks, damaged)
-    }
-
-    fn carry_out(&self, task: Task, now_seconds: u32, found: &mut Found) {
-        match task {
-            Task::Small(segment) => {
-                self.recover_segment(segment, now_seconds, &mut found.recovered);
-                found.chained.push((segment, 1));
-            }
-            Task::Large(head, count) => {
-                if self.recover_large(head, count, now_seconds, &mut found.recovered) {
-                    found.chained.push((head, count));
-                }
-            }
-        }
+        self.log.lock().adopt(self.segments(), chained);
+        recovered
     }
 
     fn recover_segment(&self, segment: SegmentId, now_seconds: u32, recovered: &mut Recovered) {
@@ -297,8 +212,7 @@ impl Store {
             self.state_of(&other)
                 .subtract(self.segments().item_bytes(&other));
             self.dictionaries.release(other.packing());
-            // Another thread may have counted the other one: only the sum over all is a number of items.
-            recovered.items = recovered.items.wrapping_sub(1);
+            recovered.items -= 1;
         }
         self.dictionaries.acquire(item.packing());
         shard.shard.insert(hash, item.position());
@@ -307,7 +221,7 @@ impl Store {
             .add(bytes, item.expiry(), item.sequence());
         // The bound of the sequence covers every item; one beyond it would be damage.
         self.sequence.fetch_max(item.sequence() + 1, Relaxed);
-        recovered.items = recovered.items.wrapping_add(1);
+        recovered.items += 1;
         true
     }
 
