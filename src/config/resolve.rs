@@ -67,6 +67,9 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
     let access = resolver.access(&settings)?;
     let sockets = resolver.sockets(&settings, allow_remote)?;
     check_security(&sockets, tls.as_ref())?;
+    if access.is_some() {
+        sockets.check_reach(&settings)?;
+    }
     resolver.check_protocols(&sockets, &auth)?;
     let server = crate::server::Options {
         access,

@@ -33,6 +33,24 @@ pub(super) struct Sockets {
     pub(super) unix: Option<UnixSocket>,
 }
 
+impl Sockets {
+    /// Access rules name loopback's clients alone: where no address is there, they would refuse everybody.
+    pub(super) fn check_reach(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let is_remote = |listen: &Listen| listen::reach(listen.addr.ip()) == Reach::Network;
+        let has_others = self.unix.is_some() || !self.listen.iter().all(is_remote);
+        match &settings.access {
+            Some(said) if !has_others => {
+                let problem = Problem::new(
+                    "clients of addresses beyond loopback cannot be named, so that nobody could connect",
+                    "listen on a loopback address or a unix socket too, or leave the rules out",
+                );
+                Err(ConfigError::refused("access", &said.origin, &problem))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Resolver<'_> {
     /// Where to listen. Looks names up, which may block.
     pub(super) fn sockets(
