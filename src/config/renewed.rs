@@ -22,7 +22,7 @@ const LIVE: [&str; 3] = ["memory_limit", "verbose", "access"];
 
 impl Config {
     /// Reads the configuration again, this one being the one at the start. The record of it is the caller's
-    /// to add ([`Source::recording`](super::Source::recording)).
+    /// to add (`Source::recording`).
     ///
     /// # Errors
     /// Those of [`super::load`].

@@ -55,7 +55,7 @@ impl Source {
     }
 
     /// Has `load` read the configuration again, from files that keep nobody waiting; else as
-    /// [`Source::recording`].
+    /// `Source::recording`.
     ///
     /// # Errors
     /// Those of `load`.

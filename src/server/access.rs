@@ -1,6 +1,6 @@
 //! Who may connect, and who may only read: the `[access]` rules, decided when a connection is accepted.
 //!
-//! `config` fills [`Rules`], in which names are numbers already. `listener` asks [`Access::admit`] for each
+//! `config` fills [`Rules`], in which names are numbers already. `acceptor` asks [`Access::admit`] for each
 //! connection before a byte of it is read; `reload` puts new rules in force ([`Access::replace`]) and asks
 //! [`Access::reconsider`] for the connections that there are. Who is at the other end, `peer` finds.
 //!

@@ -6,7 +6,7 @@
 //! leaves the same to the next.
 //!
 //! ```text
-//! listener ── accepts, asks access (who is it? peer) ──> worker (one thread, one runtime)
+//! acceptor ── accepts, asks access (who is it? peer) ──> worker (one thread, one runtime)
 //!                           └─ connection: recv ─> session ─> send
 //!                                                    └─ protocol::decode ─> engine ─> protocol::encode
 //! ```
@@ -15,6 +15,7 @@
 //! - nothing is served before everything that may fail has succeeded;
 //! - every error of the start names the setting, and what would do.
 
+mod acceptor;
 pub mod access;
 mod admin;
 pub mod auth;
@@ -56,13 +57,14 @@ use crate::engine::{self, Certificates, Engine, Housekeeper};
 use crate::protocol::codec::Protocol;
 use crate::stats::memcached::Process;
 use crate::store;
+use acceptor::Acceptor;
 use access::Access;
 use auth::Users;
 use budget::Budget;
 use handover::connections::Arrived;
 use handover::fd_store::FdStore;
 use handover::{Bequest, Inherited, Program, exec};
-use listener::{Acceptor, Listener};
+use listener::Listener;
 pub use manager::before_another_start;
 use reload::{Fresh, Reload, Reloader};
 use signals::Signals;
@@ -294,7 +296,7 @@ async fn serve(
     let workers = start_workers(options, &engine, users.as_ref(), &stopping)?;
     let housekeeper = Housekeeper::start(Arc::clone(&engine)).map_err(StartError::system)?;
     // Nothing fails any more.
-    let mut arrived = Arrived::take(inherited, &bequest.fd_store);
+    let arrived = Arrived::take(inherited, &bequest.fd_store);
     let record = &reloader.source.1.record;
     bequest.settle(inherited, (&listeners, is_activated), unwanted, record);
     socket_file.iter_mut().for_each(SocketFile::take);
@@ -308,7 +310,7 @@ async fn serve(
     if options.access.is_some() {
         reloader.access.tell();
     }
-    acceptor.go_on(&mut arrived, &listeners).await;
+    acceptor.go_on(arrived, &listeners).await;
     let mut tasks = begin(listeners, http, &acceptor, &engine);
     manager::ready();
     let ended = tokio::select! {
@@ -367,7 +369,7 @@ fn begin(
     let mut tasks = JoinSet::new();
     for listener in listeners {
         tracing::info!("listening on {}", listener.described());
-        tasks.spawn(listener::accept_loop(listener, Arc::clone(acceptor)));
+        tasks.spawn(acceptor::accept_loop(listener, Arc::clone(acceptor)));
     }
     if let Some(http) = http {
         let engine = Arc::clone(engine);

@@ -2,7 +2,7 @@
 //!
 //! At a planned end the acceptor has every plain connection parked; its task leaves it in the [`Lot`], and
 //! once all have, [`Lot::hand_on`] writes the state and puts the sockets into a queue. The successor takes both
-//! ([`Arrived::take`]), and `acceptor` goes on with each connection that [`Arrived::next`] gives.
+//! ([`Arrived::take`]), and `acceptor` goes on with each connection that [`Arrived`] gives.
 //!
 //! Invariants:
 //! - a socket is gone on with at the byte where it stands, or closed; without a state that can be read, only
@@ -181,19 +181,6 @@ impl Arrived {
         self.state.as_ref().map(State::totals)
     }
 
-    /// How many have not been given.
-    pub fn len(&self) -> usize {
-        self.sockets.len()
-    }
-
-    /// The next; `Some(None)` stands for one that is closed.
-    pub fn next(&mut self) -> Option<Option<Newcomer>> {
-        let (socket, rest) = self.sockets.pop_front()?;
-        let number = self.number;
-        self.number += 1;
-        Some(socket.and_then(|socket| self.newcomer(number, socket, rest)))
-    }
-
     fn newcomer(&self, number: usize, socket: OwnedFd, rest: Rest) -> Option<Newcomer> {
         let Some(state) = &self.state else {
             let known = None;
@@ -205,3 +192,21 @@ impl Arrived {
         Some(Newcomer { socket, known })
     }
 }
+
+/// One after another; `None` stands for one that is closed.
+impl Iterator for Arrived {
+    type Item = Option<Newcomer>;
+
+    fn next(&mut self) -> Option<Option<Newcomer>> {
+        let (socket, rest) = self.sockets.pop_front()?;
+        let number = self.number;
+        self.number += 1;
+        Some(socket.and_then(|socket| self.newcomer(number, socket, rest)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.sockets.len(), Some(self.sockets.len()))
+    }
+}
+
+impl ExactSizeIterator for Arrived {}
