@@ -248,6 +248,8 @@ fn without_a_state_that_can_be_read_those_at_rest_go_on() {
         let mut at_rest = daemon.client();
         at_rest.must_set("k", b"value");
         let mut begun = daemon.client();
+        // Served by now, and not still to be accepted.
+        assert!(begun.get("k").is_some());
         begun.send("get");
         // Read with the next turn of its worker, and that of `-t 1` is over when this is answered.
         assert!(at_rest.get("k").is_some());
