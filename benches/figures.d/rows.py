@@ -14,6 +14,7 @@ import statistics
 from dataclasses import asdict, dataclass, field
 
 import probes
+import restarts
 import servers
 
 VALUE = 8192
@@ -36,10 +37,13 @@ class Sizes:
     counted_requests: int = 20_000
     idle_connections: int = 10_000
     watched_seconds: float = 10
+    restarts: int = 9
+    tokens_kept: int = 100_000
+    connections_kept: int = 200
 
     @classmethod
     def smoke(cls):
-        return cls(2, 0.05, 200, 50, 200, 50, 100, 50, 500, 300, 100, 1)
+        return cls(2, 0.05, 200, 50, 200, 50, 100, 50, 500, 300, 100, 1, 2, 100, 20)
 
 
 @dataclass
@@ -228,6 +232,33 @@ def idle_wakeups(bench):
     return [Line("filled, 50 idle connections: wake-ups per second", "less", values, raw=reports)]
 
 
+def restart(bench):
+    """What whoever asks meanwhile sees of a restart: items that are gone, connections that break, the longest wait."""
+    sizes = bench.sizes
+    asked = {"keys": sizes.tokens_kept, "values": "tokens"}
+    kept, rounds = [], []
+    for program in bench.pair:
+        with restarts.restartable(program) as server:
+            bench.tool.load(server, "hold", **asked)
+            items = server.items()
+            reports = [
+                restarts.asked_over_a_restart(bench.tool, server, connections=sizes.connections_kept, **asked)
+                for _ in range(sizes.restarts)
+            ]
+            kept.append((items, server.items()))
+            rounds.append(reports)
+    name = f"`-m 64`, {sizes.tokens_kept:,} tokens of 13 KB set, {sizes.restarts} restarts under {sizes.connections_kept} connections that ask"
+    broken = [sum(report["connections_lost"] for report in reports) for reports in rounds]
+    waits = [[report["latency_max_us"] / 1000 for report in reports] for reports in rounds]
+    return [
+        Line(f"{name}: items before", "more", [before for before, _ in kept], raw=rounds),
+        Line(f"{name}: items after", "more", [after for _, after in kept]),
+        Line(f"{name}: connections that broke", "less", broken),
+        Line(f"{name}: longest wait of a restart, median", "less", [statistics.median(wait) for wait in waits], "ms"),
+        Line(f"{name}: longest wait of all", "less", [max(wait) for wait in waits], "ms"),
+    ]
+
+
 ALL = {
     "hold": hold,
     "hold-tokens": hold_tokens,
@@ -245,6 +276,7 @@ ALL = {
     "set-tokens": set_tokens,
     "pipeline": pipeline,
     "multiget": multiget,
+    "restart": restart,
 }
 
 

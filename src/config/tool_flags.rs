@@ -143,6 +143,10 @@ pub struct Load {
     /// The exptime of sets, in seconds; 0 is never
     #[arg(long, value_name = "S", default_value_t = 3600)]
     pub exptime: u32,
+    /// With gets alone: a connection that breaks is opened anew, and what was asked is asked again; to see what a
+    /// restart of the server costs. The server's process is not looked at then
+    #[arg(long, conflicts_with_all = ["hold", "idle", "server_pid"])]
+    pub reconnect: bool,
     /// The server's process; without, looked for on this machine
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
@@ -184,6 +188,7 @@ impl Load {
             multiget: self.multiget,
             pipeline: self.pipeline,
             exptime_seconds: self.exptime,
+            reconnect: self.reconnect,
             server_pid: self.server_pid,
             seed: self.seed,
         })

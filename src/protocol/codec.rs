@@ -25,9 +25,10 @@ pub enum Protocol {
 }
 
 /// One connection's protocol, once it is known, and its state between two commands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub enum Codec {
     /// The first byte has not come.
+    #[default]
     Undecided,
     /// The classic and meta commands.
     Text(Classic),

@@ -251,6 +251,15 @@ pub enum Accepted {
     Unix(std::os::unix::net::UnixStream),
 }
 
+impl From<Accepted> for OwnedFd {
+    fn from(accepted: Accepted) -> OwnedFd {
+        match accepted {
+            Accepted::Tcp(stream, _) => stream.into(),
+            Accepted::Unix(stream) => stream.into(),
+        }
+    }
+}
+
 impl Accepted {
     /// Its two addresses, on TCP.
     pub fn ends(&self) -> Option<Ends> {

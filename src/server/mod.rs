@@ -300,6 +300,7 @@ async fn serve(
     let record = &reloader.source.1.record;
     bequest.settle(inherited, (&listeners, is_activated), unwanted, record);
     socket_file.iter_mut().for_each(SocketFile::take);
+    let listeners: Vec<_> = listeners.into_iter().map(Arc::new).collect();
     let acceptor = Arc::new(Acceptor::new(
         Arc::clone(&engine),
         workers,
@@ -310,7 +311,7 @@ async fn serve(
     if options.access.is_some() {
         reloader.access.tell();
     }
-    acceptor.go_on(arrived, &listeners).await;
+    acceptor.go_on(arrived, &listeners);
     let mut tasks = begin(listeners, http, &acceptor, &engine);
     manager::ready();
     let ended = tokio::select! {
@@ -361,7 +362,7 @@ async fn serve(
 
 /// Serves clients, HTTP and the manager's watchdog.
 fn begin(
-    listeners: Vec<Listener>,
+    listeners: Vec<Arc<Listener>>,
     http: Option<TcpListener>,
     acceptor: &Arc<Acceptor>,
     engine: &Arc<Engine>,

@@ -37,6 +37,8 @@ pub struct Counts {
     pub errors: u64,
     /// The first of the error lines.
     pub first_error: Option<String>,
+    /// Connections that broke and were opened anew.
+    pub connections_lost: u64,
 }
 
 impl Counts {
@@ -55,6 +57,7 @@ impl AddAssign for Counts {
         self.stored += other.stored;
         self.wrong_values += other.wrong_values;
         self.errors += other.errors;
+        self.connections_lost += other.connections_lost;
         self.first_error = self.first_error.take().or(other.first_error);
     }
 }
@@ -146,11 +149,27 @@ impl Exchange {
     }
 
     /// Sends the batch, reads and judges all its replies, and empties it. Waits as long as the
-    /// server takes.
+    /// server takes. After an error the batch is what it was.
     pub async fn run(&mut self, shared: &Shared) -> Result<(), Error> {
         self.connection.send(&self.outbox).await?;
         let requests = std::mem::take(&mut self.requests);
-        for request in &requests {
+        let read = self.read_all(shared, &requests).await;
+        self.requests = requests;
+        read?;
+        self.requests.clear();
+        self.asked.clear();
+        self.outbox.clear();
+        Ok(())
+    }
+
+    /// Puts another connection in the place of one that broke.
+    pub fn go_on_over(&mut self, connection: Connection) {
+        self.connection = connection;
+        self.counts.connections_lost += 1;
+    }
+
+    async fn read_all(&mut self, shared: &Shared, requests: &[Request]) -> Result<(), Error> {
+        for request in requests {
             match request {
                 Request::Get(asked) => self.read_get(shared, asked.clone()).await?,
                 Request::Set(key) => self.read_set(shared, *key).await?,
@@ -158,10 +177,6 @@ impl Exchange {
             self.counts.requests += 1;
             shared.answered.set(shared.answered.get() + 1);
         }
-        self.requests = requests;
-        self.requests.clear();
-        self.asked.clear();
-        self.outbox.clear();
         Ok(())
     }
 

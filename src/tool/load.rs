@@ -31,6 +31,9 @@ use tokio::task::{JoinSet, LocalSet};
 /// How long the server may give no reply at all before the run is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 
+/// How long to wait before a server that could not be connected to is tried once more.
+const RETRY_AFTER: Duration = Duration::from_millis(1);
+
 /// Sets on their way at once while filling.
 const FILL_PIPELINE: u64 = 16;
 
@@ -86,7 +89,11 @@ async fn measure(options: &Options, shared: Rc<Shared>) -> Result<Report, Error>
     if options.fill {
         fill(options, &shared).await?;
     }
-    let server = options.server().await;
+    // The one at the end is another process, where connections are opened anew.
+    let server = match options.reconnect {
+        true => None,
+        false => options.server().await,
+    };
     let exchanges = open(options).await?;
     let sample = || server.map(Sample::of).transpose();
     let before = sample()?;
@@ -156,7 +163,12 @@ async fn drive(
             push_random(&mut exchange, &shared, &plan.options, &mut random);
         }
         let sent = Instant::now();
-        exchange.run(&shared).await?;
+        while let Err(error) = exchange.run(&shared).await {
+            if !plan.options.reconnect || !matches!(error, Error::Lost(..)) {
+                return Err(error);
+            }
+            exchange.go_on_over(open_again(&plan.options.target).await);
+        }
         let answered = Instant::now();
         let took = answered.duration_since(sent).as_nanos() as u64;
         plan.latency_ns.borrow_mut().saturating_record(took);
@@ -165,6 +177,16 @@ async fn drive(
         }
     }
     Ok(exchange.into_parts().1)
+}
+
+/// A connection to a server that may not be there for a while.
+async fn open_again(target: &Target) -> Connection {
+    loop {
+        match Connection::open(target).await {
+            Ok(connection) => return connection,
+            Err(_) => tokio::time::sleep(RETRY_AFTER).await,
+        }
+    }
 }
 
 /// Adds a get or a set to the batch. Where every key tried has a set under way already, it is a
@@ -228,6 +250,8 @@ async fn stalled(shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
 
     fn options() -> Options {
         Options::new("127.0.0.1:1".parse().unwrap())
@@ -247,6 +271,67 @@ mod tests {
             [4, 4, 2, 0]
         );
         assert_eq!(plan.deadline, None);
+    }
+
+    /// Answers a get by cutting the connection in the middle of a line, stays away for a while, and then misses.
+    fn unsteady() -> (SocketAddr, std::thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let ask = |listener: &TcpListener| {
+                let (mut stream, _) = listener.accept().unwrap();
+                assert!(stream.read(&mut [0; 100]).unwrap() > 0);
+                stream
+            };
+            ask(&listener).write_all(b"EN").unwrap();
+            drop(listener);
+            std::thread::sleep(Duration::from_millis(20));
+            let listener = TcpListener::bind(address).unwrap();
+            ask(&listener).write_all(b"END\r\n").unwrap();
+        });
+        (address, server)
+    }
+
+    fn connect(address: SocketAddr) -> TcpStream {
+        loop {
+            if let Ok(stream) = TcpStream::connect(address) {
+                return stream;
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_asked_when_a_connection_broke_is_asked_again() {
+        for reconnect in [true, false] {
+            let (address, server) = unsteady();
+            let ran = run(&Options {
+                connections: 1,
+                requests: Some(1),
+                reconnect,
+                ..Options::new(Target::Tcp(address))
+            });
+            if reconnect {
+                let Report { counts, server, .. } = ran.unwrap();
+                assert_eq!((counts.requests, counts.misses), (1, 1));
+                assert_eq!((counts.connections_lost, server.is_none()), (1, true));
+            } else {
+                assert!(matches!(ran, Err(Error::Lost(..))));
+                // The server waits for somebody else.
+                let mut other = connect(address);
+                other.write_all(b"get k\r\n").unwrap();
+            }
+            server.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn sets_are_not_asked_again() {
+        let mixed = Options {
+            reconnect: true,
+            get_percent: 90,
+            ..options()
+        };
+        assert!(matches!(run(&mixed), Err(Error::Options(_))));
     }
 
     #[test]

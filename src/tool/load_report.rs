@@ -63,6 +63,7 @@ impl Report {
             .add("wrong_values", counts.wrong_values)
             .add("errors", counts.errors)
             .add("first_error", counts.first_error.as_deref())
+            .add("connections_lost", counts.connections_lost)
             .add("elapsed_seconds", seconds)
             .add("requests_per_second", counts.requests as f64 / seconds)
             .add(

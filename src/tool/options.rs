@@ -73,6 +73,9 @@ pub struct Options {
     pub pipeline: usize,
     /// The exptime of sets in seconds, as the protocol has it; 0 is never.
     pub exptime_seconds: u32,
+    /// A connection that breaks is opened anew and its batch sent once more, until somebody answers it; with
+    /// gets alone.
+    pub reconnect: bool,
     /// The server's process; when `None`, found by its socket if it is on this machine.
     pub server_pid: Option<u32>,
     /// The same seed gives the same keys and values, and the same requests on each connection.
@@ -98,6 +101,7 @@ impl Options {
             multiget: 1,
             pipeline: 1,
             exptime_seconds: 3600,
+            reconnect: false,
             server_pid: None,
             seed: 1,
         }
@@ -122,6 +126,8 @@ impl Options {
             format!("at most {} keys", u32::MAX)
         } else if self.get_percent > 100 {
             "the percentage of gets must be at most 100".to_owned()
+        } else if self.reconnect && self.get_percent != 100 {
+            "to connect again is for gets alone: a set that was lost may be done or not".to_owned()
         } else if keys_in_batch > BATCH_KEYS_MAX {
             format!("pipeline times multiget must be at most {BATCH_KEYS_MAX}")
         } else if mixed && batch_bytes > MIXED_BATCH_BYTES_MAX {

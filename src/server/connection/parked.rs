@@ -23,7 +23,9 @@ use crate::server::session::{self, Rules, Session};
 use crate::server::worker::Worker;
 use crate::stats::connections;
 
-/// What it takes to go on with a connection, beside its socket. Its `Debug` shows lengths alone.
+/// What it takes to go on with a connection, beside its socket; by default, one on which nothing was said. Its
+/// `Debug` shows lengths alone.
+#[derive(Default)]
 pub struct ParkedConnection {
     /// The conversation.
     pub session: session::Parked,

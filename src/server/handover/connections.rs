@@ -26,7 +26,6 @@ use super::state::{self, Client, State, Writer};
 use super::{Inherited, Role};
 use crate::server::connection::ParkedConnection;
 use crate::stats::Totals;
-use crate::stats::connections;
 
 /// How often it is looked whether all have left.
 const LOOK: Duration = Duration::from_millis(1);
@@ -62,10 +61,10 @@ impl UnderWay {
     }
 
     /// Leaves it.
-    pub fn leave(&self, socket: OwnedFd, info: &connections::Connection, parked: ParkedConnection) {
+    pub fn leave(&self, socket: OwnedFd, client: Client, parked: ParkedConnection) {
         self.0.left.lock().push(Left {
             socket,
-            client: Client::of(info),
+            client,
             parked,
         });
     }

@@ -24,7 +24,7 @@ use crate::protocol::meta::KeyRoom;
 use crate::store::{Arriving, Outcome};
 
 /// What a session is, but for the bytes that it goes on with; nothing in it is a client's.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Parked {
     codec: Codec,
     /// The client has said who it is, where it had to.
