@@ -1,64 +1,30 @@
-"""Servers that are restarted while they are asked.
+"""Servers that are restarted while they are asked: memcached is stopped and started, tokencached gets SIGUSR2.
 
-memcached is stopped and started; tokencached too, by a service manager that keeps its descriptors as systemd does
-(that of `tests/e2e`), since it is nothing without one. Nothing here compares the two.
+Nothing here compares the two. Invariant: a restart that did not happen is a failure, never a figure.
 """
 
 import contextlib
 import json
-import os
+import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 import servers
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/e2e"))
-
-from manager import ServiceManager  # noqa: E402
 
 ASKED_SECONDS = 1
 BEFORE_SECONDS = 0.3
 
 
-class ByHand:
-    """Starts a program, and starts it again."""
-
-    def start(self, command, label, port):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        servers.await_listening(process, port, label)
-        return process
-
-    def close(self):
-        """There is nothing to let go."""
-
-
-class ByManager:
-    """The same, by a service manager."""
-
-    def __init__(self, folder):
-        self._manager = ServiceManager(Path(folder))
-        self._log = open(Path(folder) / "log", "w", encoding="utf-8")
-
-    def start(self, command, label, port):
-        # What the launcher executes has to be a path.
-        return self._manager.start(command, dict(os.environ), self._log)
-
-    def close(self):
-        self._manager.close()
-        self._log.close()
-
-
 class Restartable:
     """A server at one port, whatever process it is."""
 
-    def __init__(self, program, means):
+    def __init__(self, program, log):
         self.port, self.label = servers.free_port(), program.label
-        self._means = means
+        self._log = log
         self._command = servers.pinned(servers.cores()[0], program.command(self.port, 64, 1024))
+        self._goes_on = program.label.startswith("tokencached")
         self._start()
 
     @property
@@ -66,11 +32,28 @@ class Restartable:
         return self._process.pid
 
     def _start(self):
-        self._process = self._means.start(self._command, self.label, self.port)
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=self._log, stdin=subprocess.DEVNULL, text=True
+        )
+        servers.await_listening(self._process, self.port, self.label)
 
     def restart(self):
-        self.stop()
-        self._start()
+        """Returns when it serves again."""
+        if not self._goes_on:
+            self.stop()
+            return self._start()
+        starts = self._starts()
+        self._process.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + servers.START_SECONDS_MAX
+        while self._starts() == starts:
+            if time.monotonic() > deadline:
+                raise servers.Failure(f"{self.label} does not restart on SIGUSR2")
+            time.sleep(0.01)
+
+    def _starts(self):
+        """How often it has said where it listens."""
+        with open(self._log.name, encoding="utf-8") as log:
+            return log.read().count("listening on tcp:")
 
     def stop(self):
         servers.stop(self._process)
@@ -87,16 +70,12 @@ class Restartable:
 @contextlib.contextmanager
 def restartable(program):
     """A started server; stopped on leaving."""
-    with tempfile.TemporaryDirectory() as folder:
-        means = ByManager(folder) if program.label.startswith("tokencached") else ByHand()
+    with tempfile.NamedTemporaryFile("w") as log:
+        server = Restartable(program, log)
         try:
-            server = Restartable(program, means)
-            try:
-                yield server
-            finally:
-                server.stop()
+            yield server
         finally:
-            means.close()
+            server.stop()
 
 
 def asked_over_a_restart(tool, server, **options):

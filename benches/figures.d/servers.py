@@ -117,7 +117,8 @@ def await_listening(process, port, label):
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            said = process.stderr.read().strip().splitlines() or ["nothing"]
+            said = process.stderr.read().strip().splitlines() if process.stderr else []
+            said = said or ["nothing"]
             raise Failure(f"{label} ended while starting and said: {said[-1][:200]}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
