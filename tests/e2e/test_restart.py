@@ -1,0 +1,207 @@
+"""A restart of the cache as keystonemiddleware's clients meet it, beside memcached's.
+
+A text client that finds its connection closed takes the server for dead, and its process validates every
+token at Keystone for 300 s. Where connections and items outlive the restart nothing is validated at all.
+"""
+
+import dataclasses
+import functools
+import itertools
+import pathlib
+import threading
+import time
+
+import pytest
+import requests
+
+from apache import PROCESSES
+from cache import Cache, StoringCache
+from conftest import eventually
+from modes import MODES
+
+MEMCACHED = pathlib.Path("/usr/bin/memcached")
+
+TOKENS = 30
+RESTARTS = 3
+
+# Requests while it restarts: so many threads, and so many answers before the next restart.
+ASKING = 4
+ANSWERS_BETWEEN = 20
+
+# No entry ends of its age here, and no connection for having been idle, however slow the machine is. How long
+# a server that was gone is left alone is the default.
+LASTING = {
+    "token_cache_time": 3600,
+    "memcache_pool_unused_timeout": 3600,
+    "memcache_pool_dead_retry": 300,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A mode, and what happens to the server in it."""
+
+    mode: str
+    way: str
+    kind: type
+    restart: object  # a method of that kind
+    options: dict = dataclasses.field(default_factory=dict)
+
+    def __repr__(self):
+        return f"{self.mode}-{self.way}"
+
+    def lasting_mode(self):
+        """The mode of that name, with the options above."""
+        (mode,) = (mode for mode in MODES if mode.name == self.mode)
+        options = mode.options | LASTING | self.options
+        return dataclasses.replace(mode, name=repr(self), options=options)
+
+
+managed = functools.partial(Case, way="manager", kind=StoringCache, restart=StoringCache.restart)
+replaced = functools.partial(Case, way="SIGUSR2", kind=Cache, restart=Cache.replace)
+crashed = functools.partial(Case, way="kill", kind=StoringCache, restart=StoringCache.crash)
+memcached = functools.partial(Case, way="memcached", kind=Cache, restart=Cache.restart)
+
+
+class Traffic:
+    """Requests with these tokens, one after another from each of some threads, until it is left."""
+
+    def __init__(self, api, tokens):
+        self.statuses = []
+        self._api = api
+        self._tokens = tokens
+        self._ends = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(ASKING)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, first):
+        with requests.Session() as session:
+            for token in itertools.islice(itertools.cycle(self._tokens), first, None):
+                if self._ends.is_set():
+                    return
+                self.statuses.append(self._api.ask(token, session).status_code)
+
+    def wait_for_more(self):
+        """Waits for some answers that are not there yet."""
+        before = len(self.statuses)
+        assert eventually(lambda: len(self.statuses) >= before + ANSWERS_BETWEEN)
+
+
+@pytest.fixture
+def stack(request, binary, start_stack):
+    """The stack of a case."""
+    case = request.param
+    if case.way == "memcached":
+        binary = MEMCACHED
+        if not binary.exists():
+            pytest.skip(f"nothing to compare with: no {binary}")
+    elif not binary.name.startswith("tokencached"):
+        pytest.skip(f"{binary.name} restarts as it does")
+    with start_stack(case.lasting_mode(), binary, case.kind) as stack:
+        yield stack
+
+
+@pytest.fixture
+def restart(request, stack):
+    """Restarts the server in the way of the case."""
+    return functools.partial(request.node.callspec.params["stack"].restart, stack.cache)
+
+
+@pytest.fixture
+def tokens(stack):
+    """Tokens that are in the cache, and that every process has asked for on its own connections."""
+    tokens = [stack.keystone.issue() for _ in range(TOKENS)]
+    stack.ask_everywhere(tokens)
+    return tokens
+
+
+def restart_under_traffic(stack, tokens, restart, times=RESTARTS):
+    """Restarts while requests go on, all of which are served; gives how many these were."""
+    with Traffic(stack.api, tokens) as traffic:
+        for _ in range(times):
+            traffic.wait_for_more()
+            restart()
+        traffic.wait_for_more()
+    assert set(traffic.statuses) == {200}
+    return len(traffic.statuses)
+
+
+def cases(*cases):
+    """The stack and the ways of these."""
+    return pytest.mark.parametrize("stack", cases, indirect=True, ids=repr)
+
+
+@cases(
+    managed("plain"),
+    replaced("plain"),
+    managed("simple-pool"),
+    managed("unix"),
+    replaced("MAC"),
+    managed("SASL"),
+)
+def test_nobody_notices_a_restart(stack, tokens, restart, counting):
+    """No token is validated again, no process takes the server for dead, no connection ends."""
+    connections = stack.cache.connections()
+    assert len(connections) >= PROCESSES
+
+    def work():
+        during = restart_under_traffic(stack, tokens, restart)
+        return during + stack.ask_everywhere(tokens)
+
+    count, validations = counting(work)
+    assert validations == 0
+    assert stack.api.dead_until() == []
+    assert connections <= stack.cache.connections()
+    stack.note("restarts", RESTARTS)
+    stack.note("connections kept", len(connections))
+    stack.note("validations", f"{validations} of {count}")
+
+
+@cases(memcached("plain"), memcached("simple-pool"))
+def test_every_entry_is_validated_again_after_memcached_restarts(stack, tokens, restart, counting):
+    """What the test above would see: that server begins empty, and its clients leave it alone."""
+    connections = stack.cache.connections()
+    assert len(connections) >= PROCESSES
+
+    def work():
+        restart_under_traffic(stack, tokens, restart)
+        stack.visit_every_process()
+
+    began = time.time()
+    _, during = counting(work)
+    _, validations = counting(lambda: stack.ask_each(tokens))
+    print(during, validations, stack.api.dead_until(), [x - began for x in stack.api.dead_until()], len(connections), len(connections & stack.cache.connections()), stack.cache.unnoticed_ends())
+    assert validations >= len(tokens)
+    stack.note("validations", f"{validations} of {len(tokens)}")
+
+
+@cases(
+    crashed("plain", options={"memcache_pool_dead_retry": 2}),
+    managed("TLS"),
+)
+def test_entries_outlive_connections_that_break(stack, tokens, restart, counting):
+    """Validations are of those who had such a connection: what they find on another is still there."""
+    asked, unasked = tokens[: TOKENS // 2], tokens[TOKENS // 2 :]
+    connections = stack.cache.connections()
+    def recovered():
+        _, v = counting(lambda: stack.ask_each(asked*4))
+        print(v, stack.cache.unnoticed_ends(), len(stack.cache.connections()))
+        return v == 0 and not stack.cache.unnoticed_ends()
+
+    began = time.monotonic()
+    count, during = counting(lambda: restart_under_traffic(stack, asked, restart, 1))
+    print(count, during, stack.cache.unnoticed_ends(), len(connections), len(connections & stack.cache.connections()))
+    assert eventually(recovered)
+    print(time.monotonic() - began)
+    _, validations = counting(lambda: stack.ask_everywhere(unasked))
+    print(validations)
+    assert validations == 0
