@@ -8,7 +8,7 @@ import time
 
 from local import accepts, free_port
 from manager import ServiceManager
-from sockets import closed_tcp, established_tcp, established_unix
+from sockets import established_tcp, established_unix, half_closed_tcp
 
 START_LIMIT_S = 10
 STOP_LIMIT_S = 20
@@ -128,11 +128,11 @@ class Cache:
         return established_tcp(self._port)
 
     def unnoticed_ends(self):
-        """How many connections it has closed whose clients have not looked at them since."""
-        return closed_tcp(self._port)
+        """How many TCP connections are closed at its end without their clients knowing yet."""
+        return half_closed_tcp(self._port)
 
 
-class StoringCache(Cache):
+class ManagedCache(Cache):
     """The server under a service manager that keeps descriptors."""
 
     def __init__(self, binary, directory, mode):

@@ -1,7 +1,7 @@
-"""A service manager that keeps descriptors over a restart, as systemd does with FileDescriptorStoreMax=.
+"""A service manager that keeps descriptors over a restart, as systemd's FileDescriptorStoreMax=.
 
-What a service sends to `NOTIFY_SOCKET` (sd_notify(3)) is kept by its name, and handed to the next process
-from number 3 on (sd_listen_fds(3)).
+What a service sends to `NOTIFY_SOCKET` (sd_notify(3)) is kept by its name, and handed to the
+next process from number 3 on (sd_listen_fds(3)).
 """
 
 import os
@@ -15,8 +15,8 @@ START_LIMIT_S = 10
 # Far more than a server has addresses.
 STORED_MAX = 64
 
-# Becomes the service: `LISTEN_PID` is the number of the process that has these descriptors, which only that
-# process knows before it executes anything.
+# Lays the descriptors out and becomes the service. It takes a program, since `LISTEN_PID` is the
+# number of the process that is to have them.
 LAUNCHER = """
 import fcntl, os, sys
 names, numbers, command = sys.argv[1], sys.argv[2].split(), sys.argv[3:]
@@ -47,8 +47,8 @@ class ServiceManager:
     def start(self, command, environment, log):
         """A process of the service, once it has said that it serves."""
         self._is_ready.clear()
-        # Whatever the last process has sent was received: it waits for that before it ends, and what is
-        # sent while the service starts comes before its READY=1.
+        # All that the last process sent has been received: what it sent as it started came before its
+        # READY=1, and for the rest it waited with BARRIER=1 before it ended.
         names, numbers = zip(*self._stored) if self._stored else ((), ())
         launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER]
         process = subprocess.Popen(
@@ -80,7 +80,7 @@ class ServiceManager:
             self._note(message.decode().splitlines(), descriptors)
 
     def _note(self, lines, descriptors):
-        """Does what a message says. A descriptor that is not kept is closed, which answers BARRIER=1."""
+        """Does what a message says; closes what is not kept, which is the answer to BARRIER=1."""
         fields = dict(line.split("=", 1) for line in lines)
         name = fields.get("FDNAME", "stored")
         if "FDSTOREREMOVE" in fields:

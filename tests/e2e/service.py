@@ -35,9 +35,9 @@ def read_config(path):
     return conf
 
 
-# At this level the pool tells of each server that it takes for dead.
+# At this level oslo.cache's pool tells when it takes its server for dead.
 logging.basicConfig()
-logging.getLogger("oslo_cache").setLevel(logging.DEBUG)
+logging.getLogger("oslo.cache").setLevel(logging.DEBUG)
 
 config = read_config(pathlib.Path(__file__).with_name("api.conf"))
 application = auth_token.AuthProtocol(who_asked, {"oslo_config_config": config})

@@ -14,8 +14,8 @@ def established_tcp(port):
     }
 
 
-def closed_tcp(port):
-    """How many sockets are connected to this port by now only in their owner's view."""
+def half_closed_tcp(port):
+    """How many sockets connected to this remote port have been closed at that end alone."""
     return sum(row["remote"] == port and row["state"] == CLOSE_WAIT for row in _tcp())
 
 
