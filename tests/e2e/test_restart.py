@@ -211,7 +211,7 @@ def test_entries_outlive_a_crash(stack, tokens, restart, counting):
 
 @cases(managed("TLS"))
 def test_a_restart_costs_a_validation_for_each_tls_connection(stack, tokens, restart, counting):
-    """The server closes these; the binary client misses once on each, and finds the entries on a new one."""
+    """The server closes these; the client misses once on each, and finds entries on a new one."""
     asked, unasked = tokens[: TOKENS // 2], tokens[TOKENS // 2 :]
     connections = stack.cache.connections()
     assert len(connections) >= PROCESSES
