@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import pathlib
+import re
 import threading
 
 import requests
@@ -12,6 +13,9 @@ TOKEN_CACHE_TIME_S = 5
 # For a server that was gone; 300 s by default. Pools other than the advanced one do not heed it:
 # theirs is python-memcached's own 30 s.
 DEAD_RETRY_S = 2
+
+# What oslo.cache's pool logs.
+DEAD = re.compile(r"Marked host \S+ dead until ([0-9.]+)")
 
 
 class Api:
@@ -56,6 +60,13 @@ class Api:
 
         with concurrent.futures.ThreadPoolExecutor(count) as pool:
             return list(pool.map(work, range(count)))
+
+    def dead_until(self):
+        """The times until which pools took their server for dead, one for each time that they did.
+
+        Of the advanced pool over the text protocol; the others keep no such account.
+        """
+        return [float(time) for time in re.findall(DEAD, self.apache.error_log())]
 
     def stop(self):
         """Ends Apache; gives its exit status."""

@@ -4,6 +4,8 @@ Everything is written to one temporary folder, which goes when the tests end. A 
 ends the tests like Ctrl-C, so that what they started is stopped then too.
 """
 
+import concurrent.futures
+import contextlib
 import pathlib
 import re
 import signal
@@ -47,6 +49,29 @@ class Stack:
             return len(visited) == apache.PROCESSES
 
         assert eventually(visited_all)
+
+    def ask_everywhere(self, tokens):
+        """Asks until every process has answered each token; gives how many requests that took."""
+        processes = {token: set() for token in tokens}
+        requests = 0
+
+        def asked_everywhere():
+            nonlocal requests
+            asked = [token for token in tokens if len(processes[token]) < apache.PROCESSES]
+            for token, answer in zip(asked, self.ask_each(asked)):
+                processes[token].add(answer.json()["process"])
+            requests += len(asked)
+            return not asked
+
+        assert eventually(asked_everywhere)
+        return requests
+
+    def ask_each(self, tokens):
+        """The answers to one request for each token, as many at once as there are threads."""
+        with concurrent.futures.ThreadPoolExecutor(apache.PROCESSES * apache.THREADS) as pool:
+            answers = list(pool.map(self.api.ask, tokens))
+        assert {answer.status_code for answer in answers} <= {200}
+        return answers
 
 
 def eventually(condition, limit_s=60):
@@ -104,29 +129,40 @@ def keystone(directory, python_home):
     assert keystone.stop() == 0
 
 
+@pytest.fixture(scope="session")
+def start_stack(request, directory, python_home, keystone):
+    """`start_stack(mode, binary, kind)` is a context with all of it, started anew."""
+
+    @contextlib.contextmanager
+    def start_stack(mode, binary, kind=Cache):
+        if mode.transport == "inet6" and not IPV6:
+            pytest.skip("this machine has no ::1")
+        folder = directory / mode.name
+        folder.mkdir()
+        apache.hand_over(folder)
+        with contextlib.closing(kind(binary, folder, mode)) as cache:
+            cache.start()
+            try:
+                api = Api(folder, python_home, keystone, cache.address, mode.options)
+                try:
+                    stack = Stack(mode, keystone, api, cache, request.config.stash[FIGURES])
+                    if mode.one_request_first:
+                        stack.visit_every_process()
+                    yield stack
+                finally:
+                    api_status = api.stop()
+            finally:
+                cache_status = cache.stop()
+        assert (api_status, cache_status) == (0, 0)
+
+    return start_stack
+
+
 @pytest.fixture(scope="module", params=MODES, ids=repr)
-def stack(request, binary, directory, python_home, keystone):
+def stack(request, binary, start_stack):
     """Each mode in turn, started anew."""
-    mode = request.param
-    if mode.transport == "inet6" and not IPV6:
-        pytest.skip("this machine has no ::1")
-    folder = directory / mode.name
-    folder.mkdir()
-    apache.hand_over(folder)
-    cache = Cache(binary, folder, mode)
-    cache.start()
-    try:
-        api = Api(folder, python_home, keystone, cache.address, mode.options)
-        try:
-            stack = Stack(mode, keystone, api, cache, request.config.stash[FIGURES])
-            if mode.one_request_first:
-                stack.visit_every_process()
-            yield stack
-        finally:
-            api_status = api.stop()
-    finally:
-        cache_status = cache.stop()
-    assert (api_status, cache_status) == (0, 0)
+    with start_stack(request.param, binary) as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 This is the WSGI script that Apache runs, copied beside its `api.conf`.
 """
 
+import logging
 import os
 import pathlib
 
@@ -33,6 +34,10 @@ def read_config(path):
     conf([], project="api", default_config_files=[str(path)], default_config_dirs=[])
     return conf
 
+
+# At this level oslo.cache's pool tells when it takes its server for dead.
+logging.basicConfig()
+logging.getLogger("oslo.cache").setLevel(logging.DEBUG)
 
 config = read_config(pathlib.Path(__file__).with_name("api.conf"))
 application = auth_token.AuthProtocol(who_asked, {"oslo_config_config": config})
