@@ -127,6 +127,8 @@ class Talker:
         while True:
             value = self.random.randbytes(self.random.choice(self.lengths))
             found = b"VALUE %s 7 %d\\r\\n%s\\r\\nEND\\r\\n" % (self.key, len(value), value)
+            # What was deleted has not come back.
+            yield b"get %s\\r\\n" % self.key, b"END\\r\\n"
             yield b"set %s 7 0 %d\\r\\n%s\\r\\n" % (self.key, len(value), value), b"STORED\\r\\n"
             yield b"get %s\\r\\n" % self.key, found
             yield b"get %s\\r\\ndelete %s\\r\\nget %s\\r\\n" % ((self.key,) * 3), found + b"DELETED\\r\\nEND\\r\\n"
