@@ -25,6 +25,13 @@ def taken(unit):
 
 
 @pytest.fixture
+def own(unit):
+    """tokencached is installed, memcached stopped."""
+    unit.run(f"systemctl disable --now memcached && dpkg -i {deb('tokencached')}")
+    return unit
+
+
+@pytest.fixture
 def upgrade():
     """Installs the next revision of both packages, and answers no questions."""
 

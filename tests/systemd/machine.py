@@ -8,110 +8,12 @@ import sys
 import tempfile
 import time
 
+from clients import ASK, HOLD, KNOCK, STAY, STRIKE, Talk
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEM = pathlib.Path(os.environ["SYSTEM"])
 DEBS = pathlib.Path(os.environ["DEBS"])
 CHARM = (ROOT / "tests/config/memcached.conf").read_text()
-
-# What runs in the machine's network, with this machine's Python, begins with this: arguments are a user's number,
-# that of the group, and where the server is: host and port, or the path of a unix socket, which only root can see from here.
-CLIENT = """
-# All of it now: another user may not be able to read this Python.
-import encodings.idna, os, socket, struct, sys
-uid, gid, *place = sys.argv[1:]
-if len(place) == 1:
-    place = f"/proc/self/fd/{os.open(place[0], os.O_PATH)}"
-else:
-    place = (place[0], int(place[1]))
-os.setgroups([])
-os.setgid(int(gid))
-os.setuid(int(uid))
-
-def connect():
-    if isinstance(place, tuple):
-        return socket.create_connection(place, 10)
-    peer = socket.socket(socket.AF_UNIX)
-    peer.settimeout(10)
-    peer.connect(place)
-    return peer
-"""
-
-# Says what it reads, once the server has answered; a reset is the end of the answer.
-ASK = CLIENT + """
-peer = connect()
-try:
-    peer.sendall(b"version\\r\\n")
-    if answer := peer.recv(65536):
-        peer.sendall(sys.stdin.buffer.read() + b"quit\\r\\n")
-        while answer := peer.recv(65536):
-            sys.stdout.buffer.write(answer)
-except (ConnectionResetError, BrokenPipeError):
-    pass
-"""
-
-# Sends and leaves at once, a thousand times, by closing and by a reset.
-STRIKE = CLIENT + """
-for number in range(1000):
-    peer = connect()
-    if number % 2:
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    try:
-        peer.sendall(b"set forged%d 0 0 1\\r\\nX\\r\\n" % number)
-    except OSError:
-        pass
-    peer.close()
-"""
-
-# Stays until it is closed.
-STAY = CLIENT + """
-peer = connect()
-peer.sendall(b"version\\r\\n")
-print(peer.recv(100).decode().strip(), flush=True)
-peer.settimeout(60)
-try:
-    print("closed" if peer.recv(100) == b"" else "told")
-except ConnectionResetError:
-    print("closed")
-"""
-
-# Connects and asks, again and again, until its input ends. Says how many were served, how many refused, how many
-# cut off, and the longest time between two that were served, in milliseconds.
-KNOCK = CLIENT + """
-import select, time
-served = refused = cut = 0
-longest = 0.0
-last = time.monotonic()
-print("knocking", flush=True)
-while not select.select([sys.stdin], [], [], 0)[0]:
-    try:
-        peer = connect()
-    except ConnectionRefusedError:
-        refused += 1
-        continue
-    try:
-        peer.sendall(b"version\\r\\n")
-        if not peer.recv(100).startswith(b"VERSION"):
-            cut += 1
-            continue
-    except (ConnectionResetError, BrokenPipeError):
-        cut += 1
-        continue
-    finally:
-        peer.close()
-    now = time.monotonic()
-    longest, last = max(longest, now - last), now
-    served += 1
-print(served, refused, cut, int(longest * 1000))
-"""
-
-# As above; holds an address until it is ended.
-HOLD = """
-import socket, sys
-family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
-held = socket.create_server((sys.argv[1], int(sys.argv[2])), family=family)
-print("held", flush=True)
-sys.stdin.read()
-"""
 
 
 def eventually(condition, limit_s=60):
@@ -252,6 +154,10 @@ class Machine:
         """How many were served, refused and cut off, and the longest time without service in milliseconds."""
         said, _ = knocking.communicate("", timeout=60)
         return dict(zip(["served", "refused", "cut", "longest_ms"], map(int, said.split())))
+
+    def talk(self, count, **who_and_where):
+        """A client that talks over so many connections."""
+        return Talk(count, lambda script: self._client(script, **who_and_where))
 
     def stats(self, **place):
         lines = [line.split(" ", 2) for line in self.ask("stats\r\n", **place).split("\r\n")]

@@ -72,12 +72,17 @@ CRASHES = {
 def test_items_outlive_a_crash(filled, how):
     filled.write("/etc/systemd/system/memcached.service.d/60-test.conf", "[Service]\nWatchdogSec=2\n")
     filled.run("systemctl daemon-reload && systemctl restart memcached")
+    clients = filled.talk(20)
     crashed = filled.main_process("memcached")
     filled.run(CRASHES[how].format(crashed))
     assert eventually(lambda: filled.show("memcached", "NRestarts")["NRestarts"] == "1")
     assert eventually(lambda: filled.main_process("memcached") not in (0, crashed))
     assert value(filled) == FOUND
     assert stored(filled) == 3
+    told = clients.end()
+    assert told["right"] > 0 and (told["wrong"], told["broken"]) == (0, 20), told
+    new = filled.talk(20).end()
+    assert new["right"] > 0 and (new["wrong"], new["broken"]) == (0, 0), new
 
 
 def test_many_restarts_in_a_row_are_no_reason_to_give_up(filled):
@@ -167,11 +172,15 @@ def test_sigusr2_restarts_it_as_the_same_process(filled):
 
 
 def test_memcached_inherits_nothing(filled):
+    clients = filled.talk(20)
+    clients.wait()
     filled.run("dpkg --remove tokencached-takeover")
     assert eventually(lambda: filled.program("memcached") == "/usr/bin/memcached")
     assert eventually(filled.stats)
     own = filled.main_process("memcached")
     assert stored(filled) == 0
+    clients.go_on()
+    assert clients.end()["broken"] == 20
     descriptors = filled.run(f"ls -l /proc/{own}/fd")
     assert "memfd" not in descriptors, descriptors
     assert "LISTEN_FDS" not in filled.run(f"tr '\\0' '\\n' </proc/{own}/environ")

@@ -10,13 +10,6 @@ CONFIG = "/etc/tokencached/tokencached.toml"
 SET = "set k 0 0 5\r\nvalue\r\n"
 
 
-@pytest.fixture
-def own(unit):
-    """tokencached is installed, memcached stopped."""
-    unit.run(f"systemctl disable --now memcached && dpkg -i {deb('tokencached')}")
-    return unit
-
-
 def append(machine, text):
     machine.write(CONFIG, machine.path(CONFIG).read_text() + text)
 
