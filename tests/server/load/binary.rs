@@ -1,7 +1,7 @@
 //! The binary protocol, quiet forms among it.
 
 use super::model::{Counted, Item, Mode, Outcome};
-use super::wire::{Part, text};
+use super::wire::Part;
 use super::{Knowing, Said};
 use crate::binary_client::Request;
 
@@ -164,7 +164,7 @@ fn stored(
     not_stored: u16,
 ) -> Vec<Part> {
     match outcome {
-        Outcome::Stored if quiet => text(""),
+        Outcome::Stored if quiet => Vec::new(),
         Outcome::Stored => head.success(Some(client.model.version(key)), &[]),
         Outcome::NotStored => head.failure(not_stored),
         Outcome::Exists => head.failure(0x02),

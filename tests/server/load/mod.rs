@@ -76,7 +76,11 @@ impl Knowing {
     /// The connection broke: the commands of which nothing was heard, for [`Knowing::settle`].
     pub fn talk(&mut self, wire: &mut Wire) -> Result<(), Vec<Step>> {
         let before = self.model.items.clone();
-        let mut steps: Vec<Step> = (0..=self.random.below(11)).map(|_| self.step()).collect();
+        let mut steps: Vec<Step> = (0..self.random.below(11)).map(|_| self.step()).collect();
+        // The last has an answer: it is the answer to those before it that have none.
+        while steps.last().is_none_or(|last| last.answer.is_empty()) {
+            steps.push(self.step());
+        }
         let said: Vec<&[u8]> = steps.iter().map(|step| &step.said[..]).collect();
         // Even where not all could be said, some of it may have been answered.
         let whole = wire.say(&said.concat(), &mut self.random);

@@ -16,9 +16,14 @@ pub enum Part {
     Long(u64),
 }
 
-/// The parts of an answer that is known.
+/// The parts of an answer that is known; none if nothing is answered.
 pub fn text(answer: impl Into<Vec<u8>>) -> Vec<Part> {
-    vec![Part::Bytes(answer.into())]
+    let answer = answer.into();
+    if answer.is_empty() {
+        Vec::new()
+    } else {
+        vec![Part::Bytes(answer)]
+    }
 }
 
 /// An error of it is a connection that broke; what is wrong panics.
