@@ -110,9 +110,10 @@ impl Model {
         } else {
             number.saturating_sub(delta)
         };
-        // Spaces take the place of lost digits.
-        let digits = format!("{number:<width$}", width = old.value.len());
-        self.put(key, digits.into(), old.flags);
+        let mut digits = number.to_string().into_bytes();
+        // Spaces take the place of all that is lost.
+        digits.resize(digits.len().max(old.value.len()), b' ');
+        self.put(key, digits, old.flags);
         Counted::Is(number)
     }
 }
