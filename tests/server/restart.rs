@@ -247,6 +247,8 @@ fn without_a_state_that_can_be_read_those_at_rest_go_on() {
         let mut at_rest = daemon.client();
         at_rest.must_set("k", b"value");
         let mut begun = daemon.client();
+        // Its worker knows it once it has been answered.
+        assert!(begun.get("k").is_some());
         begun.send("get");
         // Read with the next turn of its worker, and that of `-t 1` is over when this is answered.
         assert!(at_rest.get("k").is_some());
