@@ -404,9 +404,10 @@ impl Engine {
         counters: &Counters,
         now: Now,
     ) -> Result<Outcome, Refusal> {
-        // As in memcached, the value keeps its length: spaces take the place of lost digits.
-        let digits = format!("{value:<width$}", width = old.len());
-        let digits = [digits.as_bytes()];
+        // As in memcached, the value keeps its length: spaces take the place of all that is lost.
+        let mut digits = value.to_string().into_bytes();
+        digits.resize(digits.len().max(old.len()), b' ');
+        let digits = [&digits[..]];
         let put = changed(key.0, &old, seen, &digits);
         // memcached writes in place where it can, and what is noted of the item stays then.
         let marks = if digits[0].len() == old.len() {

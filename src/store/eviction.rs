@@ -409,12 +409,10 @@ impl Store {
             lengths.0 + lengths.1,
         );
         item.copy_to(&moved);
-        moved.trim();
-        moved.unprove();
-        moved.set_life(Life::Writing);
         let old_bytes = item.room();
-        item.set_life(Life::Dead);
+        // Both are the same write, so a process that finds the two live loses nothing and takes one.
         moved.set_life(Life::Live);
+        item.set_life(Life::Dead);
         shard.shard.relocate(hash, item.position(), position);
         self.state_of(item).subtract(old_bytes);
         let state = self.state_of(&moved);

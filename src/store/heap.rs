@@ -193,6 +193,8 @@ impl Heap {
     }
 
     fn address(&self, position: u64, length: usize) -> *mut u8 {
+        #[cfg(test)]
+        super::killed::before_access();
         let end = position.checked_add(length as u64);
         assert!(
             end.is_some_and(|end| end <= self.bytes),

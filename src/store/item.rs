@@ -8,7 +8,7 @@
 //! Eleven 32-bit words, then the key, then the value, padded to a multiple of 4:
 //!
 //! ```text
-//! word 0   key length (8 bits) | life (2) and marks (6) | slack in units of 4 bytes (16)
+//! word 0   key length (8 bits) | life (2) and marks (5) | room in units of 4 bytes (17)
 //! word 1   value length
 //! word 2   client flags
 //! word 3   expiry, in seconds of `clock::Now`; 0 never, 1 at once
@@ -19,11 +19,12 @@
 //! word 10  checksum
 //! ```
 //!
-//! Slack is what an item that was overwritten by a shorter one leaves unused behind it.
+//! Room is what the item was reserved; one that was overwritten by a shorter one leaves some unused. It is
+//! 0 for an item that owns whole segments.
 //!
 //! Invariants:
-//! - lengths are set when the item's room is reserved and stay, so a segment can be walked item by
-//!   item whatever state its items are in; overwriting in place keeps their sum with the slack;
+//! - the room is set when it is reserved and stays, so a segment can be walked item by item whatever
+//!   state its items are in, and whenever its writer ends;
 //! - the checksum covers what does not change after writing: key, value, client flags, write sequence
 //!   and packing. Expiry, last access, marks and CAS unique change while the item lives.
 
@@ -43,7 +44,7 @@ pub const AT_ONCE: u32 = 1;
 
 const SEQUENCE_BITS: u64 = 48;
 const STATE_SHIFT: u32 = 8;
-const SLACK_SHIFT: u32 = 16;
+const ROOM_SHIFT: u32 = 15;
 const LIFE_MASK: u32 = 0b11;
 const FETCHED: u32 = 0b100;
 const PROVEN: u32 = 0b1000;
@@ -143,13 +144,13 @@ impl<'h> Header<'h> {
         self.store(word + 1, (value >> 32) as u32);
     }
 
-    /// Lays out a new item that is still being written; `slack` is what its room exceeds it by.
-    pub fn reserve(&self, key_bytes: usize, value_bytes: usize, slack: usize) {
-        debug_assert!(key_bytes <= 255 && slack / 4 <= usize::from(u16::MAX));
+    /// Lays out a new item that is still being written, in so much room; 0 if it owns whole segments.
+    pub fn reserve(&self, key_bytes: usize, value_bytes: usize, room: usize) {
+        debug_assert!(key_bytes <= 255 && room / 4 < 1 << (32 - ROOM_SHIFT));
         let state = (Life::Writing as u32) << STATE_SHIFT;
         self.store(
             0,
-            key_bytes as u32 | state | ((slack / 4) as u32) << SLACK_SHIFT,
+            key_bytes as u32 | state | ((room / 4) as u32) << ROOM_SHIFT,
         );
         self.store(1, value_bytes as u32);
     }
@@ -201,28 +202,14 @@ impl<'h> Header<'h> {
         self.key_position() + self.key_bytes() as u64
     }
 
-    /// Bytes that belong to the item in its segment, slack included. Not for an item that owns
-    /// whole segments.
+    /// Bytes that belong to the item in its segment. Not for an item that owns whole segments.
     pub fn room(&self) -> usize {
-        footprint(self.key_bytes(), self.value_bytes()) + self.slack()
-    }
-
-    fn slack(&self) -> usize {
-        (self.load(0) >> SLACK_SHIFT) as usize * 4
+        (self.load(0) >> ROOM_SHIFT) as usize * 4
     }
 
     /// Sets the value's length within the item's room, for an overwrite in place.
     pub fn resize(&self, value_bytes: usize) {
-        let slack = self.room() - footprint(self.key_bytes(), value_bytes);
-        let low = self.load(0) & ((1 << SLACK_SHIFT) - 1);
-        self.store(0, low | ((slack / 4) as u32) << SLACK_SHIFT);
         self.store(1, value_bytes as u32);
-    }
-
-    /// Takes the slack away, of a copy that was given none.
-    pub fn trim(&self) {
-        let low = self.load(0) & ((1 << SLACK_SHIFT) - 1);
-        self.store(0, low);
     }
 
     /// The state; `None` if it is none of the three, which only damage makes.
@@ -363,9 +350,11 @@ impl<'h> Header<'h> {
         self.load(10)
     }
 
-    /// Copies the header alone to `target`, with its marks.
+    /// Copies all but the lengths and the state to `target`, an item of the same lengths that is still
+    /// being written. What it was read for, it has to be again to count as one that is in use.
     pub fn copy_to(&self, target: &Header<'_>) {
-        for word in 0..HEADER_BYTES as u64 / 4 {
+        target.set_marks(self.marks());
+        for word in 2..HEADER_BYTES as u64 / 4 {
             target.store(word, self.load(word));
         }
     }
@@ -412,7 +401,7 @@ mod tests {
     fn a_header_gives_back_what_was_written() {
         let heap = Heap::create(8192).unwrap();
         let header = Header::at(&heap, 4100);
-        header.reserve(71, 13_000, 40);
+        header.reserve(71, 13_000, footprint(71, 13_000) + 40);
         header.identify(identity(), 500, 200, 99);
         header.set_life(Life::Live);
         assert_eq!(header.identity(), identity());
@@ -441,7 +430,7 @@ mod tests {
     fn resizing_keeps_the_items_room() {
         let heap = Heap::create(8192).unwrap();
         let header = Header::at(&heap, 4096);
-        header.reserve(3, 100, 8);
+        header.reserve(3, 100, footprint(3, 100) + 8);
         let room = header.room();
         header.resize(7);
         assert_eq!((header.room(), header.value_bytes()), (room, 7));

@@ -21,8 +21,8 @@
 //! - the full key is compared on every lookup: a hash alone never serves a value;
 //! - an expired, deleted or flushed item is never returned, also not by a process that takes over;
 //! - segments in use, index, ghost and dictionaries together stay within the limit;
-//! - the old copy of an item is marked dead before the new one is live: a crash may lose an item,
-//!   never bring one back;
+//! - an item is marked dead before the one that replaces it is live: a crash may lose an item that is
+//!   just being written, and never brings one back;
 //! - a flush is ordered by write sequence: whole seconds cannot tell a set from the flush before it.
 
 pub mod audit;
@@ -37,6 +37,8 @@ mod heap;
 mod index;
 mod item;
 mod item_ref;
+#[cfg(test)]
+mod killed;
 mod packing;
 mod put;
 mod recovery;

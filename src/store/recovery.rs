@@ -120,8 +120,10 @@ impl Store {
         while next + HEADER_BYTES as u64 <= start + written {
             let item = Header::at(&self.heap, next);
             let end = next + item.room() as u64;
-            let large = footprint(item.key_bytes(), item.value_bytes());
-            let nonsense = self.geometry.is_large(large) || end > start + written;
+            let footprint = footprint(item.key_bytes(), item.value_bytes());
+            let nonsense = self.geometry.is_large(footprint)
+                || footprint > item.room()
+                || end > start + written;
             if item.key_bytes() == 0 || item.life().is_none() || nonsense {
                 // Nothing behind it can be found: the rest of the segment is dropped.
                 recovered.damaged += 1;

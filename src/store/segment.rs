@@ -165,7 +165,7 @@ pub struct State {
     pub writers: AtomicU32,
     /// Items in it that the index knows.
     pub live_items: AtomicU32,
-    /// Their bytes, slack included.
+    /// Their bytes, all of their room.
     pub live_bytes: AtomicU64,
     /// The second in which it was opened, or its large item put at the end of a chain; 0 if another
     /// process did that, as if it were as old as the machine.
@@ -339,12 +339,13 @@ impl Log {
         let segment = self.chains[chain as usize].open[lane as usize]?;
         let header = segments.header(segment);
         let written = header.written();
-        let end = written + footprint(key_bytes, value_bytes) as u64;
+        let room = footprint(key_bytes, value_bytes);
+        let end = written + room as u64;
         if end > segments.geometry.segment_bytes {
             return None;
         }
         let position = segments.geometry.start(segment) + written;
-        Header::at(segments.heap, position).reserve(key_bytes, value_bytes, 0);
+        Header::at(segments.heap, position).reserve(key_bytes, value_bytes, room);
         // Before the end moves, so that nobody sees the room without its writer.
         segments.state(segment).writers.fetch_add(1, Relaxed);
         header.set_written(end);
@@ -422,13 +423,19 @@ impl Log {
             let header = segments.header(segment);
             header.set_next(next);
             header.set_written(segments.geometry.segment_bytes);
-            let kind = if number == 0 { Kind::Head } else { Kind::Part };
+            let kind = if number == 0 {
+                // Before the segment says that it has an item.
+                let item = Header::at(segments.heap, segments.geometry.data_start(segment));
+                item.reserve(key_bytes, value_bytes, 0);
+                Kind::Head
+            } else {
+                Kind::Part
+            };
             header.set(kind, Chain::Probation);
             next = Some(segment);
         }
         let head = next?;
         let position = segments.geometry.data_start(head);
-        Header::at(segments.heap, position).reserve(key_bytes, value_bytes, 0);
         let state = segments.state(head);
         state.opened_at.store(now_seconds, Relaxed);
         state.writers.fetch_add(1, Relaxed);

@@ -18,7 +18,7 @@ use super::geometry::Geometry;
 use super::heap::Heap;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"tokcache");
-const FORMAT_VERSION: u32 = 4;
+const FORMAT_VERSION: u32 = 5;
 const SEQUENCE_BLOCK: u64 = 1 << 20;
 
 /// The heap's first page.

@@ -142,7 +142,7 @@ fn a_heap_that_is_none_costs_the_items_and_one_line() {
     let mut alien = garbage.clone();
     alien[..8].copy_from_slice(b"tokcache");
     let mut empty = alien.clone();
-    empty[8..12].copy_from_slice(&4_u32.to_le_bytes());
+    empty[8..12].copy_from_slice(&5_u32.to_le_bytes());
     for bytes in [garbage, alien, empty, vec![0; 10], vec![]] {
         let manager = Manager::new();
         let heap = fs::File::from(memory_file(&bytes, false));

@@ -9,8 +9,10 @@ mod binary;
 mod budget;
 mod commands;
 mod connections;
+mod crash;
 mod handover;
 mod http;
+mod load;
 mod logs;
 mod manager;
 mod privileges;
@@ -24,6 +26,9 @@ mod values;
 
 #[path = "../common/binary_client.rs"]
 mod binary_client;
+
+#[path = "../common/corpus.rs"]
+mod corpus;
 
 #[path = "../common/daemon.rs"]
 mod daemon;

@@ -2,10 +2,8 @@
 //!
 //! `handover` has what else a process leaves to the next; the manager is `fd_store`'s.
 
-use std::collections::HashMap;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -15,8 +13,9 @@ use std::thread;
 use rustix::process::Signal;
 
 use crate::binary_client::{Answer, Request};
-use crate::daemon::{Client, Daemon, KIB, LIMIT, pattern, wait_until};
+use crate::daemon::{Client, Daemon, KIB, pattern, wait_until};
 use crate::fd_store::{Manager, memory_file};
+use crate::load::{Knowing, Uniques, Wire};
 
 /// A daemon that can be restarted, by its manager or by itself.
 struct Restarted {
@@ -299,138 +298,22 @@ fn more_connections_than_the_next_may_have_are_closed() {
     assert_eq!(served.count(), 20);
 }
 
-/// Marsaglia's xorshift.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
-    }
-}
-
-/// What one client of the load knows of its own keys.
-struct Knowing {
-    prefix: String,
-    random: Random,
-    items: HashMap<u8, Vec<u8>>,
-}
-
-impl Knowing {
-    fn new(number: usize) -> Knowing {
-        Knowing {
-            prefix: format!("c{number}-"),
-            random: Random(number as u64 + 1),
-            items: HashMap::new(),
-        }
-    }
-
-    /// A command, and its answer.
-    fn command(&mut self) -> (Vec<u8>, Vec<u8>) {
-        let number = self.random.below(8) as u8;
-        let key = format!("{}{number}", self.prefix);
-        let old = self.items.get(&number).cloned();
-        let length = match self.random.below(10) {
-            0 => 70_000,
-            1..4 => 5_000,
-            _ => 20,
-        };
-        let fill = b'a' + self.random.below(26) as u8;
-        let value = vec![fill; length];
-        let with_value = |verb: &str| {
-            let header = format!("{verb} {key} 0 0 {length}\r\n");
-            [header.as_bytes(), &value, b"\r\n"].concat()
-        };
-        let shown = |old: &Option<Vec<u8>>| match old {
-            Some(value) => {
-                let header = format!("VALUE {key} 0 {}\r\n", value.len());
-                [header.as_bytes(), value, b"\r\nEND\r\n"].concat()
-            }
-            None => b"END\r\n".to_vec(),
-        };
-        match self.random.below(8) {
-            0..3 => (format!("get {key}\r\n").into_bytes(), shown(&old)),
-            3 => {
-                self.items.insert(number, value.clone());
-                (with_value("set"), b"STORED\r\n".to_vec())
-            }
-            4 if old.is_none() => {
-                self.items.insert(number, value.clone());
-                (with_value("add"), b"STORED\r\n".to_vec())
-            }
-            4 => (with_value("add"), b"NOT_STORED\r\n".to_vec()),
-            5 => {
-                self.items.remove(&number);
-                let answer = match old {
-                    Some(_) => "DELETED\r\n",
-                    None => "NOT_FOUND\r\n",
-                };
-                (format!("delete {key}\r\n").into_bytes(), answer.into())
-            }
-            6 => {
-                self.items.insert(number, b"100".to_vec());
-                let both = format!("set {key} 0 0 2\r\n99\r\nincr {key} 1\r\n");
-                (both.into_bytes(), b"STORED\r\n100\r\n".to_vec())
-            }
-            _ => {
-                let answer = match &old {
-                    Some(value) => {
-                        let header = format!("VA {}\r\n", value.len());
-                        [header.as_bytes(), value, b"\r\nMN\r\n"].concat()
-                    }
-                    None => b"EN\r\nMN\r\n".to_vec(),
-                };
-                (format!("mg {key} v\r\nmn\r\n").into_bytes(), answer)
-            }
-        }
-    }
-
-    /// Some commands at once, in any pieces, and then their answers.
-    fn talk(&mut self, stream: &mut TcpStream) -> std::io::Result<()> {
-        let (mut said, mut expected) = (Vec::new(), Vec::new());
-        for _ in 0..=self.random.below(11) {
-            let (command, answer) = self.command();
-            said.extend(command);
-            expected.extend(answer);
-        }
-        let mut rest = &said[..];
-        while !rest.is_empty() {
-            let most = [3, 100, 100_000][self.random.below(3)];
-            let length = (self.random.below(most) + 1).min(rest.len());
-            stream.write_all(&rest[..length])?;
-            rest = &rest[length..];
-        }
-        let mut answers = vec![0; expected.len()];
-        stream.read_exact(&mut answers)?;
-        assert!(answers == expected, "an answer is wrong");
-        Ok(())
-    }
-}
-
-fn connected(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.set_write_timeout(Some(LIMIT)).unwrap();
-    stream
-}
-
 #[test]
 fn two_hundred_clients_notice_nothing_of_twenty_restarts() {
     const CLIENTS: usize = 200;
     for mut server in Restarted::both("-m 256 -t 2") {
         let address = server.daemon.address();
         let (over, talks) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let uniques = Uniques::default();
         thread::scope(|scope| {
             for number in 0..CLIENTS {
-                let (over, talks) = (&over, &talks);
+                let (over, talks, uniques) = (&over, &talks, &uniques);
                 scope.spawn(move || {
-                    let mut stream = connected(address);
-                    let mut knowing = Knowing::new(number);
+                    let mut wire = Wire::to(address);
+                    let mut knowing = Knowing::new(number, uniques);
                     while !over.load(Ordering::Relaxed) {
-                        knowing.talk(&mut stream).expect("it is not closed");
+                        let talked = knowing.talk(&mut wire);
+                        assert!(talked.is_ok(), "a connection was closed");
                         talks.fetch_add(1, Ordering::Relaxed);
                     }
                 });
@@ -446,6 +329,7 @@ fn two_hundred_clients_notice_nothing_of_twenty_restarts() {
         });
         let mut client = server.daemon.client();
         assert_eq!(client.stat("evictions"), 0);
+        assert!(client.stat("values_packed") > 0 && client.stat("values_unpacked") > 0);
         wait_until("the others have left", || {
             client.stat("curr_connections") == 1
         });

@@ -65,6 +65,20 @@ fn a_value_is_replaced_by_a_longer_and_a_shorter_one() {
 }
 
 #[test]
+fn a_number_with_more_behind_it_keeps_its_length_whatever_that_is() {
+    let daemon = Daemon::start("-m 64 -t 1");
+    let mut client = daemon.client();
+    for size in [10, 64 * KIB - 1, 64 * KIB, 100 * KIB] {
+        let mut value = pattern(1, size);
+        value[..3].copy_from_slice(b"99 ");
+        client.must_set("k", &value);
+        assert_eq!(client.ask("incr k 1"), "100", "{size} bytes");
+        let counted = client.get("k").unwrap();
+        assert_eq!((counted.len(), &counted[..4]), (size, &b"100 "[..]));
+    }
+}
+
+#[test]
 fn a_large_value_with_a_wrong_end_is_refused_and_the_stream_stays_in_step() {
     let daemon = Daemon::start("-m 64 -t 1");
     let mut client = daemon.client();
