@@ -1,5 +1,7 @@
 """Who may talk to the cache of a unit that was taken over: the rules as shipped and changed ones, between users."""
 
+import concurrent.futures
+
 import pytest
 
 from machine import CHARM, eventually
@@ -142,3 +144,23 @@ def test_changed_rules_survive_an_upgrade(peopled, upgrade):
     upgrade(peopled)
     assert peopled.ask(SET, user="alice") == STORED
     assert peopled.ask(GET, user="nova") == ""
+
+
+def test_who_waits_for_the_user_database_is_decided_on_after_a_restart(peopled):
+    rules(peopled, 'connect = ["root", "@server", "%operators"]')
+    peopled.run("systemctl restart memcached")
+    process = peopled.main_process("memcached")
+    # In its own view of the file system, reading the groups does not end.
+    peopled.run(f"mkfifo /run/never && nsenter --target={process} --mount mount --bind /run/never /etc/group")
+    sockets = lambda: peopled.run(f"ls -l /proc/{process}/fd").count("socket:")
+    before = sockets()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        staying = pool.submit(peopled.stay, user="bob")
+        assert eventually(lambda: sockets() > before)
+        assert not staying.done()
+        peopled.run("systemctl restart memcached")
+        bob = staying.result()
+    assert eventually(lambda: peopled.stats()["curr_connections"] == "2")
+    assert refusals(peopled, "bob") == []
+    peopled.run("systemctl stop memcached")
+    assert bob.stdout.read() == "closed\n"
