@@ -93,6 +93,16 @@ def test_many_restarts_in_a_row_are_no_reason_to_give_up(filled):
     assert filled.show("memcached", "NRestarts")["NRestarts"] == "0"
 
 
+def test_a_program_that_ends_whenever_it_is_started_is_given_up(filled):
+    drop_in = "/etc/systemd/system/memcached.service.d/60-test.conf"
+    filled.write(drop_in, "[Service]\nExecStart=\nExecStart=/bin/false\n")
+    filled.run("systemctl daemon-reload && systemctl restart memcached", check=False)
+    assert eventually(lambda: filled.show("memcached", "Result")["Result"] == "start-limit-hit")
+    filled.run(f"rm {drop_in} && systemctl daemon-reload && systemctl reset-failed memcached")
+    filled.run("systemctl restart memcached")
+    assert filled.ask(SET) == "STORED\r\n"
+
+
 def test_nobody_is_refused_during_a_restart(filled):
     filled.write(CONF, CHARM + f"-s {SOCKET}\n-a 0777\n")
     filled.run("systemctl restart memcached")
