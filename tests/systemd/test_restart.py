@@ -97,7 +97,7 @@ def test_a_program_that_ends_whenever_it_is_started_is_given_up(filled):
     drop_in = "/etc/systemd/system/memcached.service.d/60-test.conf"
     filled.write(drop_in, "[Service]\nExecStart=\nExecStart=/bin/false\n")
     filled.run("systemctl daemon-reload && systemctl restart memcached", check=False)
-    assert eventually(lambda: filled.show("memcached", "Result")["Result"] == "start-limit-hit")
+    assert eventually(lambda: filled.show("memcached", "ActiveState")["ActiveState"] == "failed")
     filled.run(f"rm {drop_in} && systemctl daemon-reload && systemctl reset-failed memcached")
     filled.run("systemctl restart memcached")
     assert filled.ask(SET) == "STORED\r\n"
