@@ -1,6 +1,6 @@
 //! The daemon: arguments to a `Config`, and that to the server; on SIGHUP the same again.
 //!
-//! What the process before has left is taken first of all. If the configuration cannot be used, and that process has
+//! What the process before has left is taken before anything is opened. If the configuration cannot be used, and that process has
 //! left one that could, the server goes on with it.
 
 use std::process::ExitCode;
@@ -14,7 +14,11 @@ use tokencached::server::Origin;
 use tokencached::server::handover::{Inherited, Program};
 
 fn main() -> ExitCode {
-    // First, while no descriptor is this process's own.
+    if let Err(error) = server::begin_process() {
+        eprintln!("tokencached: the process cannot be kept to itself: {error}");
+        return ExitCode::from(EX_OSERR);
+    }
+    // While no descriptor is this process's own.
     let inherited = Inherited::take();
     let source = Source::of_this_process();
     let mut daemon = Daemon {

@@ -15,6 +15,7 @@ use std::os::unix::fs::FileExt;
 use engines::{Conversation, engine};
 use libfuzzer_sys::fuzz_target;
 use tokencached::clock::Clock;
+use tokencached::server::handover::memory_file;
 use tokencached::server::handover::state::{self, State, Unreadable, Writer};
 use tokencached::server::session::Rules;
 
@@ -36,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn read(bytes: &[u8]) -> Result<State, Unreadable> {
-    let file = state::new_file().unwrap();
+    let file = memory_file::empty("state").unwrap();
     file.write_all_at(bytes, 0).unwrap();
     state::read(file)
 }

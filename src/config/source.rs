@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! - a record holds the bytes of every file that decided anything, so that it means the same later; files that
-//!   the server reads itself, of users and certificates, are named in it and read anew;
+//!   the server reads itself, of users and certificates, are named in it, and kept by `handover::files`;
 //! - a record that comes from another process is not trusted: it is read as any configuration is.
 
 use std::cell::RefCell;

@@ -76,15 +76,17 @@ impl Acceptor {
         }
     }
 
-    /// Has every plain connection parked, and gives what they are left in. Those of TLS are served on.
-    pub async fn park_all(&self) -> Arc<Lot> {
+    /// Has every plain connection parked, and gives what they are left in, and how many connections there
+    /// were. Those of TLS are served on.
+    pub async fn park_all(&self) -> (Arc<Lot>, usize) {
         let mut undecided = std::mem::take(&mut *self.undecided.lock());
         undecided.shutdown().await;
-        for connection in self.engine.stats().connections.clients() {
+        let clients = self.engine.stats().connections.clients();
+        for connection in &clients {
             connection.park();
         }
         self.lot.wait_for_all().await;
-        Arc::clone(&self.lot)
+        (Arc::clone(&self.lot), clients.len())
     }
 
     /// Goes on with the connections of the process before that came in on these listeners. Called before

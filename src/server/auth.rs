@@ -109,14 +109,32 @@ impl Users {
     /// # Errors
     /// If it cannot be read, may be read by anybody, or has a line that is no `user:password`.
     pub fn load(path: &Path) -> Result<Users, StartError> {
-        let entries = RwLock::new(read(path)?);
-        // The working folder is another one in the background.
-        let path = std::path::absolute(path).map_err(StartError::system)?;
+        Users::new(path, read(path)?)
+    }
+
+    /// Goes on with the users that another process has read from the file; `None` if the text is none of such a
+    /// file's.
+    pub fn of_copy(path: &Path, text: &[u8]) -> Option<Users> {
+        let entries = parse(text).ok().filter(|entries| !entries.is_empty())?;
+        Users::new(path, entries).ok()
+    }
+
+    fn new(path: &Path, entries: Vec<Entry>) -> Result<Users, StartError> {
         Ok(Users {
-            path,
-            entries,
+            // The working folder is another one in the background.
+            path: std::path::absolute(path).map_err(StartError::system)?,
+            entries: RwLock::new(entries),
             refusals: Mutex::default(),
         })
+    }
+
+    /// The file with the users in force: its path, and what would be in it.
+    pub fn file(&self) -> (PathBuf, Vec<u8>) {
+        let entries = self.entries.read();
+        let lines = entries
+            .iter()
+            .flat_map(|entry| [&*entry.user, b":", &*entry.password, b"\n"]);
+        (self.path.clone(), lines.collect::<Vec<_>>().concat())
     }
 
     /// Reads the file again. Blocks for as long as that takes, and holds nobody up meanwhile.

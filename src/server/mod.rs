@@ -194,7 +194,7 @@ pub fn run(
         record: origin.record,
     };
     let fd_store = Arc::new(FdStore::open(inherited));
-    let mut sockets = prepare(&options, inherited)?;
+    let sockets = prepare(&options, inherited)?;
     let tls = sockets.tls.clone();
     engine_options.certificates = tls.map(|tls| tls as Arc<dyn Certificates>);
     let store = handover::heap::store(store_options, inherited, &fd_store)?;
@@ -204,47 +204,92 @@ pub fn run(
         threads: options.threads,
     };
     let engine = Arc::new(Engine::new(store, engine_options, process));
-    let access = Access::new(options.access.clone()).map_err(StartError::access)?;
-    let reloader = Reloader {
-        source: (origin.reload, begun_with),
+    let started = Started {
+        options: &options,
+        sockets,
         engine: Arc::clone(&engine),
-        users: sockets.users.clone(),
-        access: Arc::new(access),
-        fd_store: Arc::clone(&fd_store),
-    };
-    lock_memory(&options)?;
-    // All that is likely to fail has been tried, so that it is said while somebody listens.
-    if options.daemonize {
-        go_into_background(&options, &engine, inherited.is_successor())?;
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(StartError::system)?;
-    let signals = {
-        let _entered = runtime.enter();
-        Signals::new().map_err(StartError::system)?
-    };
-    // Whoever reads the process's number may send it a signal at once.
-    if let Some(pid_file) = &mut sockets.pid_file {
-        let written = pid_file.write();
-        written.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
-    }
-    let bequest = Bequest {
-        program: origin.program,
         fd_store,
     };
-    let served = serve(
-        &options,
-        sockets,
-        engine,
-        (signals, reloader),
-        (bequest, inherited),
-    );
-    let served = runtime.block_on(served);
-    // A configuration that is being read again is not waited for.
-    runtime.shutdown_background();
+    let served = started.serve(begun_with, (origin.program, origin.reload), inherited);
+    if served.is_err() {
+        // However short its life was, it was not the heap that ended it.
+        engine.prove_heap();
+    }
     served
+}
+
+/// What has been had by the time that there is a store.
+struct Started<'o> {
+    options: &'o Options,
+    sockets: Sockets,
+    engine: Arc<Engine>,
+    fd_store: Arc<FdStore>,
+}
+
+impl Started<'_> {
+    /// Serves, once the rest of what may fail has succeeded.
+    fn serve(
+        self,
+        begun_with: Fresh,
+        (program, reload): (Program, Arc<Reload>),
+        inherited: &mut Inherited,
+    ) -> Result<(), StartError> {
+        let Started {
+            options,
+            mut sockets,
+            engine,
+            fd_store,
+        } = self;
+        let access = Access::new(options.access.clone()).map_err(StartError::access)?;
+        let reloader = Reloader {
+            source: (reload, begun_with),
+            engine: Arc::clone(&engine),
+            users: sockets.users.clone(),
+            tls: sockets.tls.clone(),
+            access: Arc::new(access),
+            fd_store: Arc::clone(&fd_store),
+        };
+        lock_memory(options)?;
+        // All that is likely to fail has been tried, so that it is said while somebody listens.
+        if options.daemonize {
+            go_into_background(options, &engine, inherited.is_successor())?;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_start(|| drop(signals::hold()))
+            .build()
+            .map_err(StartError::system)?;
+        let signals = {
+            let _entered = runtime.enter();
+            Signals::new().map_err(StartError::system)?
+        };
+        // Whoever reads the process's number may send it a signal at once.
+        if let Some(pid_file) = &mut sockets.pid_file {
+            let written = pid_file.write();
+            written.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
+        }
+        let bequest = Bequest { program, fd_store };
+        let served = serve(
+            options,
+            sockets,
+            engine,
+            (signals, reloader),
+            (bequest, inherited),
+        );
+        let served = runtime.block_on(served);
+        // A configuration that is being read again is not waited for.
+        runtime.shutdown_background();
+        served
+    }
+}
+
+/// The first that a process does: nobody else may look into it, and signals wait until they are heard.
+///
+/// # Errors
+/// Those of prctl, setrlimit and pthread_sigmask.
+pub fn begin_process() -> io::Result<()> {
+    process::forbid_core_dumps()?;
+    signals::hold()
 }
 
 /// Carries out `-d`. A successor is where the process before was already, but for its folder.
@@ -297,8 +342,8 @@ async fn serve(
     let housekeeper = Housekeeper::start(Arc::clone(&engine)).map_err(StartError::system)?;
     // Nothing fails any more.
     let arrived = Arrived::take(inherited, &bequest.fd_store);
-    let record = &reloader.source.1.record;
-    bequest.settle(inherited, (&listeners, is_activated), unwanted, record);
+    let good = (&*reloader.source.1.record, &reloader.files());
+    bequest.settle(inherited, (&listeners, is_activated), unwanted, good);
     socket_file.iter_mut().for_each(SocketFile::take);
     let listeners: Vec<_> = listeners.into_iter().map(Arc::new).collect();
     let acceptor = Arc::new(Acceptor::new(
@@ -326,7 +371,13 @@ async fn serve(
         tracing::info!("restarting: connections are handed on");
     } else {
         manager::stopping();
-        tracing::info!("stopping: requests that were begun are finished");
+        tracing::info!(
+            "stopping: {}",
+            match bequest.fd_store.is_there() {
+                true => "connections are left to the next process, if one follows at once",
+                false => "requests that were begun are finished",
+            }
+        );
     }
     let hands_on = is_replaced || bequest.fd_store.is_there();
     if hands_on {
@@ -351,11 +402,14 @@ async fn serve(
     drop(housekeeper);
     // However short its life was, it was not the heap that ended it.
     engine.prove_heap();
-    if let Some(lot) = lot {
-        lot.hand_on(engine.totals(), &bequest.fd_store);
+    if let Some((lot, all)) = lot {
+        lot.hand_on(all, engine.totals(), &bequest.fd_store);
     }
     if is_replaced {
-        bequest.execute();
+        signals::hold().map_err(StartError::system)?;
+        if !signals.stop.has_come().await {
+            bequest.execute();
+        }
     }
     ended.map(drop)
 }

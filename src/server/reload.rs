@@ -22,7 +22,9 @@ use super::access::{Access, Decision, Refusal, Rules};
 use super::auth::Users;
 use super::handover::Role;
 use super::handover::fd_store::FdStore;
+use super::handover::files::Files;
 use super::peer::Ends;
+use super::tls::Tls;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::stats::connections::Connection;
@@ -58,6 +60,8 @@ pub struct Reloader {
     pub engine: Arc<Engine>,
     /// Users and passwords, where there are any.
     pub users: Option<Arc<Users>>,
+    /// Certificates and key, where there are some.
+    pub tls: Option<Arc<Tls>>,
     /// The rules in force.
     pub access: Arc<Access>,
     /// What keeps the configuration for a successor.
@@ -82,7 +86,13 @@ impl Reloader {
             let what = too_slow("certificates or the file of -Y");
             tracing::error!("{what} (those read before stay in force)");
         }
+        self.fd_store.keep_files(&self.files());
         self.apply(fresh).await;
+    }
+
+    /// The files in force, for a successor.
+    pub fn files(&self) -> Files {
+        Files::of(self.users.as_deref(), self.tls.as_deref())
     }
 
     /// Has certificates, users and passwords read again.
@@ -113,10 +123,6 @@ impl Reloader {
             tracing::warn!("{remark}");
         }
         let last = std::mem::replace(&mut self.source.1, fresh.clone());
-        // One that is not in force yet is not known to work.
-        if !fresh.takes_restart {
-            self.fd_store.keep_bytes(Role::Config, &fresh.record);
-        }
         if fresh.memory_limit_bytes != last.memory_limit_bytes
             && !self.limit_memory(fresh.memory_limit_bytes)
         {
@@ -129,9 +135,16 @@ impl Reloader {
         }
         let had_rules = last.access.is_some();
         match self.access.replace(fresh.access.clone()) {
-            // Groups may have changed where rules have not.
-            Ok(()) if had_rules || fresh.access.is_some() => self.review().await,
-            Ok(()) => {}
+            Ok(()) => {
+                // One that is not in force yet is not known to work.
+                if !fresh.takes_restart {
+                    self.fd_store.keep_bytes(Role::Config, &fresh.record);
+                }
+                // Groups may have changed where rules have not.
+                if had_rules || fresh.access.is_some() {
+                    self.review().await;
+                }
+            }
             Err(error) => {
                 tracing::error!(
                     "access: who is on loopback cannot be looked up: {error}; allow AF_NETLINK (the rules before stay in force)"

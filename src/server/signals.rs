@@ -1,13 +1,22 @@
 //! The signals that the server hears.
 //!
 //! `mod.rs` waits for them in the main thread: those that end the server, SIGHUP ([`reload`](super::reload)) and
-//! SIGUSR2 ([`exec`]).
+//! SIGUSR2 ([`exec`](super::handover::exec)). Until it does, from the first step of `main` on, they wait, and so
+//! they do again from a restart in place on until the successor hears them.
+//!
+//! Invariants:
+//! - none is lost, and none ends a process that is starting: what it takes over would count it as one that
+//!   the heap has ended;
+//! - a signal is delivered to a thread that hears it: others than the main one keep theirs waiting.
 
 use std::io;
+use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::handover::exec;
+/// How long it takes at most until one that was delivered is known.
+const KNOWN_WITHIN: Duration = Duration::from_millis(2);
 
 /// All of them.
 pub struct Signals {
@@ -20,8 +29,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Hears them from now on, those too that have waited since the program was executed. Within a runtime,
-    /// and before there are other threads.
+    /// Hears them from now on, those too that have waited. Within a runtime, and before there are other
+    /// threads.
     ///
     /// # Errors
     /// Those of sigaction and pthread_sigmask.
@@ -31,9 +40,29 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             replace: signal(SignalKind::user_defined2())?,
         };
-        exec::release_signals()?;
+        heard().thread_unblock()?;
         Ok(signals)
     }
+}
+
+/// Has signals wait for this thread and those that it starts, across an exec too.
+///
+/// # Errors
+/// Those of pthread_sigmask.
+pub fn hold() -> io::Result<()> {
+    Ok(heard().thread_block()?)
+}
+
+fn heard() -> SigSet {
+    [
+        Number::SIGTERM,
+        Number::SIGINT,
+        Number::SIGHUP,
+        Number::SIGUSR1,
+        Number::SIGUSR2,
+    ]
+    .into_iter()
+    .collect()
 }
 
 /// The signals that end the server.
@@ -60,5 +89,13 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
             _ = self.user.recv() => {}
         }
+    }
+
+    /// Whether one has come that nobody has waited for.
+    pub async fn has_come(&mut self) -> bool {
+        // Delivered is not known: that takes a turn of the runtime.
+        tokio::time::timeout(KNOWN_WITHIN, self.wait())
+            .await
+            .is_ok()
     }
 }

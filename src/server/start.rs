@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::auth::Users;
+use super::handover::files::Files;
 use super::handover::listeners::Found;
 use super::handover::{Inherited, socket_unit};
 use super::listener::Listener;
@@ -164,7 +165,6 @@ pub fn prepare(options: &Options, inherited: &Inherited) -> Result<Sockets, Star
     let mut listeners = socket_unit::listeners(options, inherited)?;
     let mut found = Found::of(inherited).map_err(StartError::system)?;
     let is_activated = !listeners.is_empty();
-    process::forbid_core_dumps().map_err(StartError::system)?;
     let files = process::raise_open_files(options.connections_max);
     if files < options.connections_max as u64 {
         tracing::warn!(
@@ -186,10 +186,12 @@ pub fn prepare(options: &Options, inherited: &Inherited) -> Result<Sockets, Star
         tell_ports(path, &listeners);
     }
     // As root still, since passwords are often only root's to read.
-    let users = options.auth_file.as_deref().map(Users::load).transpose()?;
+    let files = inherited.files();
+    let users = options.auth_file.as_deref();
+    let users = users.map(|path| load_users(path, &files)).transpose()?;
     // The key is often only root's to read.
-    let tls = options.tls.clone().map(Tls::new).transpose();
-    let tls = tls.map_err(|fault| StartError::tls(&fault))?;
+    let tls = options.tls.clone();
+    let tls = tls.map(|tls| load_tls(tls, &files)).transpose()?;
     // As root still, since the directory is often only root's to write.
     let mut pid_file = options.pid_file.as_deref().map(PidFile::open);
     if let Some(user) = &options.user {
@@ -223,6 +225,27 @@ pub fn prepare(options: &Options, inherited: &Inherited) -> Result<Sockets, Star
         pid_file,
         users: users.map(Arc::new),
         tls: tls.map(Arc::new),
+    })
+}
+
+/// The users of the file, or if it cannot be used those of the process before.
+fn load_users(path: &Path, files: &Files) -> Result<Users, StartError> {
+    Users::load(path).or_else(|error| {
+        let copy = files.get(path).and_then(|text| Users::of_copy(path, text));
+        let users =
+            copy.ok_or_else(|| StartError::new(error.setting, error.what.clone(), error.remedy))?;
+        tracing::error!("{error}; goes on with the users and passwords of the process before");
+        Ok(users)
+    })
+}
+
+/// Certificates and key, or if they cannot be used those of the process before.
+fn load_tls(options: tls::Options, files: &Files) -> Result<Tls, StartError> {
+    Tls::new(options.clone()).or_else(|fault| {
+        let copies = Tls::of_copies(options, files);
+        let tls = copies.map_err(|_| StartError::tls(&fault))?;
+        tracing::error!("{fault}; goes on with the certificates of the process before");
+        Ok(tls)
     })
 }
 

@@ -19,6 +19,7 @@
 //!
 //! Source: memcached's `doc/tls.txt` and `tls.c`.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,7 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::server::TlsStream;
 
+use super::handover::files::Files;
 use crate::engine::Certificates;
 use crate::regular_file;
 
@@ -198,6 +200,26 @@ impl Tls {
     /// # Errors
     /// The first that cannot be used.
     pub fn new(options: Options) -> Result<Tls, Fault> {
+        Tls::reading(options, &read_pem)
+    }
+
+    /// Goes on with what another process has read from the files, all of them.
+    ///
+    /// # Errors
+    /// The first that there is no copy of, or that cannot be used.
+    pub fn of_copies(options: Options, files: &Files) -> Result<Tls, Fault> {
+        let absent = || pem::Error::Io(io::ErrorKind::NotFound.into());
+        Tls::reading(options, &|path| {
+            files.get(path).map(<[u8]>::to_vec).ok_or_else(absent)
+        })
+    }
+
+    /// What was read of the files that are in use.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        self.offered.load().files.clone()
+    }
+
+    fn reading(options: Options, read: Read<'_>) -> Result<Tls, Fault> {
         // The working folder is another one in the background, where they are read again.
         let options = Options {
             chain_cert: rooted(options.chain_cert),
@@ -205,7 +227,7 @@ impl Tls {
             ca_cert: options.ca_cert.map(rooted),
             ..options
         };
-        let offered = Offered::read(&options)?;
+        let offered = Offered::read(&options, read)?;
         Ok(Tls {
             options,
             offered: ArcSwap::from_pointee(offered),
@@ -219,7 +241,7 @@ impl Tls {
     /// The first file that cannot be used; then nothing changes.
     pub fn renew(&self) -> Result<(), Fault> {
         let _renewing = self.renewing.lock();
-        let offered = Offered::read(&self.options)?;
+        let offered = Offered::read(&self.options, &read_pem)?;
         self.offered.store(Arc::new(offered));
         Ok(())
     }
@@ -288,6 +310,8 @@ struct Offered {
     nobody: Arc<ServerConfig>,
     /// Nothing, where there is no `ssl_ca_cert`.
     vouched: Option<Vouched>,
+    /// What it was read from.
+    files: Vec<(PathBuf, Vec<u8>)>,
 }
 
 struct Vouched {
@@ -295,11 +319,20 @@ struct Vouched {
     everybody: Arc<ServerConfig>,
 }
 
+/// Reads a PEM file.
+type Read<'r> = &'r dyn Fn(&Path) -> Result<Vec<u8>, pem::Error>;
+
 impl Offered {
-    fn read(options: &Options) -> Result<Offered, Fault> {
+    fn read(options: &Options, read: Read<'_>) -> Result<Offered, Fault> {
+        let files = RefCell::new(Vec::new());
+        let read = |path: &Path| {
+            let text = read(path)?;
+            files.borrow_mut().push((path.to_owned(), text.clone()));
+            Ok(text)
+        };
         let provider = Arc::new(ring::default_provider());
-        let chain = certificates(Part::Chain, &options.chain_cert)?;
-        let key = read_pem(&options.key)
+        let chain = certificates(Part::Chain, &options.chain_cert, &read)?;
+        let key = read(&options.key)
             .and_then(|text| PrivateKeyDer::from_pem_slice(&text))
             .map_err(|why| unreadable(Part::Key, &options.key, &why))?;
         let make = |verifier| {
@@ -311,7 +344,7 @@ impl Offered {
         let vouched = match &options.ca_cert {
             None => None,
             Some(path) => {
-                let roots = Arc::new(roots(path)?);
+                let roots = Arc::new(roots(path, &read)?);
                 let verifier = |verify| verifier(&roots, verify, &provider, path);
                 Some(Vouched {
                     shown: make(Some(verifier(Verify::Shown)?))?,
@@ -319,7 +352,11 @@ impl Offered {
                 })
             }
         };
-        Ok(Offered { nobody, vouched })
+        Ok(Offered {
+            nobody,
+            vouched,
+            files: files.into_inner(),
+        })
     }
 
     fn to(&self, verify: Verify) -> Option<Arc<ServerConfig>> {
@@ -384,9 +421,9 @@ fn unusable(why: &rustls::Error, options: &Options) -> Fault {
     }
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, Fault> {
+fn roots(path: &Path, read: Read<'_>) -> Result<RootCertStore, Fault> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(Part::Ca, path)? {
+    for certificate in certificates(Part::Ca, path, read)? {
         let added = roots.add(certificate);
         added.map_err(|why| Fault::new(Part::Ca, path, why))?;
     }
@@ -410,8 +447,12 @@ fn verifier(
         .map_err(|why| Fault::new(Part::Ca, path, why))
 }
 
-fn certificates(part: Part, path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let read = read_pem(path)
+fn certificates(
+    part: Part,
+    path: &Path,
+    read: Read<'_>,
+) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let read = read(path)
         .and_then(|text| CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>())
         .map_err(|why| unreadable(part, path, &why))?;
     match read.is_empty() {

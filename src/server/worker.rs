@@ -24,7 +24,7 @@ use crate::stats::Counters;
 pub const STOP_WITHIN: Duration = Duration::from_secs(9);
 
 /// The same where connections are handed on, and wait meanwhile: for those of TLS, which cannot be.
-pub const HAND_ON_WITHIN: Duration = Duration::from_millis(200);
+pub const HAND_ON_WITHIN: Duration = Duration::from_millis(50);
 
 /// How often a stopping worker looks whether its connections are done.
 const STOP_CHECK: Duration = Duration::from_millis(5);

@@ -28,7 +28,8 @@
 //! - the checksum covers what does not change after writing: key, value, client flags, write sequence
 //!   and packing. Expiry, last access, marks and CAS unique change while the item lives.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::compiler_fence;
 
 use super::heap::Heap;
 use super::packing::Packing;
@@ -42,7 +43,8 @@ pub const NEVER: u32 = 0;
 /// An expiry that has always come already.
 pub const AT_ONCE: u32 = 1;
 
-const SEQUENCE_BITS: u64 = 48;
+/// Bits of a write sequence.
+pub const SEQUENCE_BITS: u64 = 48;
 const STATE_SHIFT: u32 = 8;
 const ROOM_SHIFT: u32 = 15;
 const LIFE_MASK: u32 = 0b11;
@@ -225,8 +227,12 @@ impl<'h> Header<'h> {
     /// Changes the state. The caller holds the shard's lock exclusively, or the item is not
     /// published.
     pub fn set_life(&self, life: Life) {
+        // Whoever finds the heap of a process that was killed sees its stores in the order in which they were
+        // made, so they are to be made in that of the program.
+        compiler_fence(SeqCst);
         let others = self.load(0) & !(LIFE_MASK << STATE_SHIFT);
         self.store(0, others | (life as u32) << STATE_SHIFT);
+        compiler_fence(SeqCst);
     }
 
     fn marked(&self, mark: u32) -> bool {

@@ -14,7 +14,6 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::geometry::{Geometry, SegmentId};
 use super::heap::Heap;
@@ -62,6 +61,10 @@ impl Store {
             .map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
         count_start(&heap)?;
         let store = Store::over(heap, geometry, &options.within(&geometry));
+        if store.uses_unused_segments() {
+            let what = "segments are in use that were never used";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         store.settle(now_seconds);
         store.recover_dictionaries();
         let recovered = store.recover(now_seconds);
@@ -72,6 +75,13 @@ impl Store {
     /// Notes that this process does not end of the heap that it has taken over. Never blocks.
     pub fn prove(&self) {
         Superblock::of(&self.heap).set_starts(0);
+    }
+
+    /// Whether the first segment that was never used is in use, so that nobody knows how many are.
+    fn uses_unused_segments(&self) -> bool {
+        let fresh = Superblock::of(&self.heap).fresh();
+        let kind = |segment| self.segments().header(segment).kind();
+        fresh < self.geometry.segments && kind(fresh) != Some(Kind::Free)
     }
 
     fn recover(&self, now_seconds: u32) -> Recovered {
@@ -193,7 +203,9 @@ impl Store {
             item.set_life(Life::Dead);
             return false;
         }
-        if self.checksum_of(item) != item.checksum() || !self.dictionaries.has(item.packing()) {
+        let is_of_sequence = item.sequence() < Superblock::of(&self.heap).take_over_sequence();
+        let is_sound = is_of_sequence && self.checksum_of(item) == item.checksum();
+        if !is_sound || !self.dictionaries.has(item.packing()) {
             recovered.damaged += 1;
             item.set_life(Life::Dead);
             return false;
@@ -221,8 +233,6 @@ impl Store {
         let bytes = self.segments().item_bytes(item);
         self.state_of(item)
             .add(bytes, item.expiry(), item.sequence());
-        // The bound of the sequence covers every item; one beyond it would be damage.
-        self.sequence.fetch_max(item.sequence() + 1, Relaxed);
         recovered.items += 1;
         true
     }

@@ -16,10 +16,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::geometry::Geometry;
 use super::heap::Heap;
+use super::item::SEQUENCE_BITS;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"tokcache");
 const FORMAT_VERSION: u32 = 5;
 const SEQUENCE_BLOCK: u64 = 1 << 20;
+
+/// What a header has room for.
+const SEQUENCES: u64 = 1 << SEQUENCE_BITS;
 
 /// The heap's first page.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +77,13 @@ impl<'h> Superblock<'h> {
             && geometry.heap_bytes() <= self.heap.len();
         if !fits {
             return Err("its segments do not fit its length".to_owned());
+        }
+        let bound = self.take_over_sequence();
+        let counts = (1..=SEQUENCES - SEQUENCE_BLOCK).contains(&bound)
+            && self.flush_sequence() < bound
+            && self.fresh() <= geometry.segments;
+        if !counts {
+            return Err("its write sequence or its count of segments makes no sense".to_owned());
         }
         Ok(geometry)
     }

@@ -161,7 +161,18 @@ fn a_heap_that_is_none_costs_the_items_and_one_line() {
 
 #[test]
 fn a_superblock_of_nonsense_is_one_line() {
-    for at in [8, 12, 16] {
+    let nonsense: [(u64, &[u8]); 7] = [
+        (8, &[0xff; 4]),
+        (12, &[0xff; 4]),
+        (16, &[0xff; 4]),
+        // No segment was ever used, or more than there are.
+        (20, &[0; 4]),
+        (20, &[0xff; 4]),
+        // All is flushed that will ever be written.
+        (24, &[0xff; 8]),
+        (40, &[0xff; 8]),
+    ];
+    for (at, bytes) in nonsense {
         let manager = Manager::new();
         let mut daemon = manager.start("");
         daemon.client().must_set("k", b"value");
@@ -172,10 +183,10 @@ fn a_superblock_of_nonsense_is_one_line() {
             let (_, heap) = stored.iter().find(|(name, _)| name == "heap").unwrap();
             fs::File::from(heap.try_clone().unwrap())
         };
-        heap.write_all_at(&[0xff; 4], at).unwrap();
+        heap.write_all_at(bytes, at).unwrap();
         let mut daemon = manager.start("");
         assert_eq!(daemon.client().get("k"), None);
-        daemon.wait_for_log("heap of the process before cannot be used: its ");
+        daemon.wait_for_log("heap of the process before cannot be used: ");
     }
 }
 

@@ -90,15 +90,20 @@ impl Lot {
         }
     }
 
-    /// Keeps all that were left, and the totals, for the successor. Blocks until the manager has it.
-    pub fn hand_on(&self, totals: Totals, fd_store: &FdStore) {
+    /// Keeps all that were left, of so many, and the totals, for the successor. Blocks until the manager has
+    /// it.
+    pub fn hand_on(&self, all: usize, totals: Totals, fd_store: &FdStore) {
         let left = std::mem::take(&mut *self.left.lock());
         match pack(&left, totals) {
             Ok((file, queue)) => {
                 fd_store.keep(Role::State, file);
                 fd_store.keep(Role::Connections, queue.into_receiver());
                 fd_store.barrier();
-                tracing::info!("connections handed on: {}", left.len());
+                let closed = match all.saturating_sub(left.len()) {
+                    0 => String::new(),
+                    count => format!("; {count} with TLS, or that have ended, are closed"),
+                };
+                tracing::info!("connections handed on: {}{closed}", left.len());
             }
             Err(error) => tracing::error!(
                 "connections cannot be handed on: {error}; all {} are closed",

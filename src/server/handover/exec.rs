@@ -10,21 +10,21 @@
 //!   search path or working folder decides what is executed;
 //! - a program that does not run, or refuses the configuration, is not executed: one line, and the old one
 //!   goes on;
-//! - a signal that comes in between is not lost, and does not end the successor: it waits until it is heard.
+//! - a signal that comes in between is not lost, and does not end the successor: `signals` has it wait.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::Access;
 use tokio::signal::unix::Signal as Asked;
 
 use super::fd_store::{FDSTORE, FdStore};
-use super::inherited;
+use super::{inherited, memory_file};
 use crate::server::{Options, check_files};
 
 /// How long the new program may take to say whether it accepts the configuration.
@@ -79,18 +79,21 @@ pub async fn asked(mut signal: Asked, program: &Program, options: &Options) {
 fn check(program: &Program, options: &Options) -> Result<(), String> {
     check_files(options).map_err(|error| error.to_string())?;
     let path = program.path.display();
+    // Not a pipe, which may fill, and which whoever the program leaves behind keeps open.
+    let stderr = memory_file::empty("stderr").map_err(|error| error.to_string())?;
+    let its_own = stderr.try_clone().map_err(|error| error.to_string())?;
     let mut child = Command::new(&program.path)
         .arg("--print-config")
         .args(&program.args)
         .current_dir(program.place())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
+        .stderr(its_own)
         .spawn()
         .map_err(|error| format!("{path} cannot be executed: {error}"))?;
     match ended(&mut child) {
         Ok(Some(status)) if status.success() => Ok(()),
-        Ok(Some(status)) => Err(match first_line(&mut child) {
+        Ok(Some(status)) => Err(match first_line(stderr) {
             Some(line) => line,
             None => format!("{path} ends with {status}"),
         }),
@@ -114,9 +117,10 @@ fn ended(child: &mut Child) -> io::Result<Option<ExitStatus>> {
 }
 
 /// The first line of what an ended process has said of its errors.
-fn first_line(child: &mut Child) -> Option<String> {
+fn first_line(mut stderr: File) -> Option<String> {
     let mut said = Vec::new();
-    let stderr = child.stderr.as_mut()?;
+    // The position is the process's too.
+    stderr.rewind().ok()?;
     stderr
         .take(LINE_BYTES_MAX as u64)
         .read_to_end(&mut said)
@@ -148,7 +152,6 @@ fn try_replace(program: &Program, fd_store: &FdStore) -> io::Result<std::convert
     let (names, descriptors): (Vec<_>, Vec<_>) = fd_store.take_held().into_iter().unzip();
     let environment = environment(&names, fd_store.is_there())?;
     std::env::set_current_dir(program.place())?;
-    hold_signals()?;
     inherited::lay_out(&descriptors)?;
     Ok(nix::unistd::execve(&path, &args, &environment)?)
 }
@@ -174,30 +177,4 @@ fn environment(names: &[String], is_stored: bool) -> io::Result<Vec<CString>> {
 
 fn text(text: &OsStr) -> io::Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
-}
-
-/// All signals that the server hears.
-fn heard() -> SigSet {
-    [
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGUSR1,
-        Signal::SIGUSR2,
-    ]
-    .into_iter()
-    .collect()
-}
-
-/// Lets signals wait, across an exec too.
-fn hold_signals() -> io::Result<()> {
-    Ok(heard().thread_block()?)
-}
-
-/// Lets those that wait come; for a process that now hears them, and before it has other threads.
-///
-/// # Errors
-/// Those of pthread_sigmask.
-pub fn release_signals() -> io::Result<()> {
-    Ok(heard().thread_unblock()?)
 }

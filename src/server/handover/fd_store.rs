@@ -18,6 +18,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
 
+use super::files::Files;
 use super::{Inherited, Role, memory_file};
 
 /// How long a manager may take to work through its messages.
@@ -28,7 +29,10 @@ const BARRIER: Duration = Duration::from_secs(5);
 pub const FDSTORE: &str = "FDSTORE";
 
 /// The name of what only asks whether there is a store.
-const PROBE: &str = "probe";
+pub const PROBE: &str = "probe";
+
+/// How long a manager may take to say so: it stores nothing if it does not answer.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The store.
 #[derive(Debug)]
@@ -52,7 +56,7 @@ impl FdStore {
             let said = std::env::var(FDSTORE).ok();
             store.is_there = match said.map(|most| most.parse() != Ok(0_u32)) {
                 Some(said) => said,
-                None => inherited.is_successor() || store.takes_one(),
+                None => inherited.is_successor() || store.has_room_for(1),
             };
         }
         for role in inherited.refused() {
@@ -84,6 +88,14 @@ impl FdStore {
         }
     }
 
+    /// Keeps the files that a successor may have to go on with, in the place of the last ones.
+    pub fn keep_files(&self, files: &Files) {
+        match files.is_empty() {
+            true => self.forget(Role::Files),
+            false => self.keep_bytes(Role::Files, &files.to_bytes()),
+        }
+    }
+
     /// Keeps a copy for an exec alone: the manager has its own.
     pub fn hold(&self, name: &str, descriptor: BorrowedFd<'_>) {
         match descriptor.try_clone_to_owned() {
@@ -104,7 +116,7 @@ impl FdStore {
     /// whether it kept what they brought.
     pub fn barrier(&self) {
         if self.is_there {
-            self.warn_of(barrier());
+            self.warn_of(barrier(BARRIER));
         }
     }
 
@@ -113,18 +125,19 @@ impl FdStore {
         std::mem::take(&mut self.held.lock())
     }
 
-    /// Whether the manager keeps a descriptor that it is sent: one that it does not keep it closes.
-    fn takes_one(&self) -> bool {
-        let taken = UnixStream::pair().and_then(|(own, sent)| {
-            store(PROBE, sent.as_fd())?;
-            drop(sent);
-            barrier()?;
-            own.set_nonblocking(true)?;
-            let is_kept = (&own).read(&mut [0]).is_err();
-            remove(PROBE)?;
-            Ok(is_kept)
-        });
-        taken.unwrap_or_else(|error| {
+    /// Warns if the manager has no room for so many more descriptors, which are to be kept at the end.
+    pub fn check_room(&self, count: usize) {
+        if self.is_there && !self.has_room_for(count) {
+            let needed = self.held.lock().len() + count;
+            tracing::warn!(
+                "the service manager does not keep {needed} descriptors: a restart will lose connections, or more; raise FileDescriptorStoreMax="
+            );
+        }
+    }
+
+    /// Whether the manager keeps so many descriptors that it is sent: one that it does not keep it closes.
+    fn has_room_for(&self, count: usize) -> bool {
+        probe(count).unwrap_or_else(|error| {
             self.warn_of(Err(error));
             false
         })
@@ -155,12 +168,27 @@ fn remove(name: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])
 }
 
+/// Whether so many descriptors are kept. None of them is, afterwards.
+fn probe(count: usize) -> io::Result<bool> {
+    let mut ends = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (own, sent) = UnixStream::pair()?;
+        store(PROBE, sent.as_fd())?;
+        own.set_nonblocking(true)?;
+        ends.push(own);
+    }
+    barrier(PROBE_WITHIN)?;
+    let are_kept = ends.iter().all(|mut own| own.read(&mut [0]).is_err());
+    remove(PROBE)?;
+    Ok(are_kept)
+}
+
 /// The manager closes what comes with the message when it has worked through those before.
-fn barrier() -> io::Result<()> {
+fn barrier(within: Duration) -> io::Result<()> {
     let (mut own, sent) = UnixStream::pair()?;
     let states = [NotifyState::Custom("BARRIER=1")];
     sd_notify::notify_with_fds(&states, &[sent.as_fd()])?;
     drop(sent);
-    own.set_read_timeout(Some(BARRIER))?;
+    own.set_read_timeout(Some(within))?;
     own.read(&mut [0]).map(drop)
 }

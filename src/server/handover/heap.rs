@@ -36,7 +36,13 @@ pub fn store(
 }
 
 fn taken_over(options: &Options, inherited: &Inherited) -> Option<Store> {
-    let heap = inherited.heap()?;
+    let Some(heap) = inherited.heap() else {
+        // What came and was none has been said.
+        if inherited.is_successor() && !inherited.refused().contains(&Role::Heap) {
+            tracing::warn!("no heap has come from the process before; starts empty");
+        }
+        return None;
+    };
     let begun = Clock::System.now();
     let opened = heap
         .try_clone_to_owned()

@@ -21,8 +21,9 @@ use rustix::fs::SealFlags;
 use rustix::io::FdFlags;
 use socket2::{SockRef, Type};
 
-use super::Role;
-use super::memory_file;
+use super::fd_store::PROBE;
+use super::files::Files;
+use super::{Role, memory_file};
 
 /// Whether the descriptors have been taken.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -41,6 +42,7 @@ pub struct Inherited {
     listeners: Vec<OwnedFd>,
     heap: Option<OwnedFd>,
     config: Option<OwnedFd>,
+    files: Option<OwnedFd>,
     state: Option<OwnedFd>,
     connections: Option<OwnedFd>,
     /// Roles of which something was closed, and is still in the store.
@@ -75,6 +77,10 @@ impl Inherited {
 
     /// Puts a descriptor where its name says, or closes it.
     fn sort_in(&mut self, descriptor: OwnedFd, name: String) {
+        if name == PROBE {
+            // Of a process that was killed while it asked.
+            return;
+        }
         let Some(role) = Role::of(&name) else {
             self.units.push((name, descriptor));
             return;
@@ -86,6 +92,7 @@ impl Inherited {
             Role::Listen => return self.listeners.push(descriptor),
             Role::Heap => &mut self.heap,
             Role::Config => &mut self.config,
+            Role::Files => &mut self.files,
             Role::State => &mut self.state,
             Role::Connections => &mut self.connections,
         };
@@ -109,7 +116,13 @@ impl Inherited {
 
     /// Whether another tokencached has left something, so that this process is where that one was.
     pub fn is_successor(&self) -> bool {
-        let files = [&self.heap, &self.config, &self.state, &self.connections];
+        let files = [
+            &self.heap,
+            &self.config,
+            &self.files,
+            &self.state,
+            &self.connections,
+        ];
         !self.listeners.is_empty() || files.iter().any(|file| file.is_some())
     }
 
@@ -144,6 +157,13 @@ impl Inherited {
         Some(read.map_err(|error| format!("inherited as config: cannot be read: {error}")))
     }
 
+    /// The files of users and certificates that it had read; none if there are none that can be read.
+    pub fn files(&self) -> Files {
+        let read = |file| memory_file::read(file, CONFIG_BYTES_MAX).ok();
+        let bytes = self.files.as_ref().and_then(read);
+        bytes.map_or_else(Files::default, |bytes| Files::from_bytes(&bytes))
+    }
+
     /// Its connections and their state.
     pub fn take_connections(&mut self) -> (Option<OwnedFd>, Option<OwnedFd>) {
         (self.connections.take(), self.state.take())
@@ -163,7 +183,7 @@ fn misfit(role: Role, descriptor: &OwnedFd) -> Option<&'static str> {
                 .is_ok_and(|seals| seals.contains(SealFlags::SHRINK)),
             "is no memory file that keeps its length",
         ),
-        Role::Config | Role::State => (
+        Role::Config | Role::Files | Role::State => (
             memory_file::is_sealed(descriptor),
             "is no sealed memory file",
         ),

@@ -19,11 +19,27 @@ const SEALS: SealFlags = SealFlags::SHRINK
 /// # Errors
 /// Those of memfd_create, write and fcntl.
 pub fn seal(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let mut file = File::from(rustix::fs::memfd_create(name, flags)?);
+    let mut file = empty(name)?;
     file.write_all(bytes)?;
-    rustix::fs::fcntl_add_seals(&file, SEALS)?;
+    close(&file)?;
     Ok(file.into())
+}
+
+/// A file that nothing has been written to.
+///
+/// # Errors
+/// Those of memfd_create.
+pub fn empty(name: &str) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    Ok(rustix::fs::memfd_create(name, flags)?.into())
+}
+
+/// Lets nobody change a file any more.
+///
+/// # Errors
+/// Those of fcntl: it is mapped for writing.
+pub fn close(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::fcntl_add_seals(file, SEALS)?)
 }
 
 /// Whether this is a file that nobody can change.

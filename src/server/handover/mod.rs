@@ -24,6 +24,7 @@
 pub mod connections;
 pub mod exec;
 pub mod fd_store;
+pub mod files;
 pub mod heap;
 pub mod inherited;
 pub mod listeners;
@@ -40,7 +41,11 @@ pub use inherited::Inherited;
 
 use super::listener::Listener;
 use fd_store::FdStore;
+use files::Files;
 use listeners::Found;
+
+/// What is kept when a process ends as planned.
+const AT_THE_END: [Role; 2] = [Role::State, Role::Connections];
 
 /// The exit status of a process that could not execute its program anew: `EX_OSERR` of `sysexits.h`.
 const EX_OSERR: i32 = 71;
@@ -54,6 +59,8 @@ pub enum Role {
     Listen,
     /// A configuration that works: a sealed memory file, in a form that `main` alone knows.
     Config,
+    /// Users and certificates as they were read: a sealed memory file.
+    Files,
     /// What is between two reads of each connection: a sealed memory file.
     State,
     /// The receiving end of a pair of SOCK_SEQPACKET sockets, with the connections in its queue.
@@ -61,10 +68,11 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Role; 5] = [
+    const ALL: [Role; 6] = [
         Role::Heap,
         Role::Listen,
         Role::Config,
+        Role::Files,
         Role::State,
         Role::Connections,
     ];
@@ -80,6 +88,7 @@ impl Role {
             Role::Heap => "heap",
             Role::Listen => "listen",
             Role::Config => "config",
+            Role::Files => "files",
             Role::State => "state",
             Role::Connections => "connections",
         }
@@ -103,7 +112,7 @@ impl Bequest {
         inherited: &mut Inherited,
         (listeners, is_activated): (&[Listener], bool),
         unwanted: Found,
-        record: &[u8],
+        (record, files): (&[u8], &Files),
     ) {
         if unwanted.let_go() {
             self.fd_store.forget(Role::Listen);
@@ -116,6 +125,11 @@ impl Bequest {
             self.fd_store.keep(Role::Listen, listener.socket());
         }
         self.fd_store.keep_bytes(Role::Config, record);
+        self.fd_store.keep_files(files);
+        // A successor goes on with a manager that has been asked.
+        if !inherited.is_successor() {
+            self.fd_store.check_room(AT_THE_END.len());
+        }
         *inherited = Inherited::default();
     }
 

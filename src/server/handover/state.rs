@@ -24,9 +24,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
+use super::memory_file;
 use crate::server::connection::ParkedConnection;
 use crate::server::session;
 use crate::stats::Totals;
@@ -107,15 +107,6 @@ struct Head {
     totals: Totals,
 }
 
-/// A memory file that nothing has been written to.
-///
-/// # Errors
-/// Those of memfd_create.
-pub fn new_file() -> io::Result<File> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    Ok(rustix::fs::memfd_create("tokencached-state", flags)?.into())
-}
-
 /// A state under way.
 #[derive(Debug)]
 pub struct Writer {
@@ -132,7 +123,7 @@ impl Writer {
     /// Those of memfd_create.
     pub fn new() -> io::Result<Writer> {
         Ok(Writer {
-            file: new_file()?,
+            file: memory_file::empty("tokencached-state")?,
             sum: crc32fast::Hasher::new(),
             buffers_bytes: 0,
             entries: Vec::new(),
@@ -188,8 +179,7 @@ impl Writer {
         };
         self.sum.update(&head);
         self.file.write_all_at(&header(self.sum, &lengths), 0)?;
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&self.file, seals)?;
+        memory_file::close(&self.file)?;
         Ok(self.file)
     }
 }
@@ -449,7 +439,7 @@ mod tests {
     }
 
     fn read_bytes(bytes: &[u8]) -> Result<State, Unreadable> {
-        let file = new_file().unwrap();
+        let file = memory_file::empty("state").unwrap();
         file.write_all_at(bytes, 0).unwrap();
         read(file)
     }
