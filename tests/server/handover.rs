@@ -2,15 +2,20 @@
 //!
 //! The manager is `fd_store`'s, which does as systemd; `tests/systemd/test_restart.py` has the same with a real one.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::daemon::{Client, Daemon, KIB, MIB, mode, pattern, refused};
+use crate::daemon::{Client, Daemon, KIB, MIB, PROGRAM, mode, pattern, pid, refused, wait_until};
 use crate::fd_store::{Manager, memory_file};
 
 const ALL: [&str; 3] = ["config", "heap", "listen"];
@@ -236,6 +241,19 @@ fn what_a_store_has_no_room_for_is_missing_and_nothing_else() {
     kill(&mut daemon);
     assert!(manager.start("").client().get("k").is_some());
 
+    // Connections and their state come on top of heap, address and configuration.
+    for (most, is_enough) in [(3, false), (4, false), (5, true)] {
+        let manager = Manager::storing(most);
+        let mut daemon = manager.start("");
+        daemon.client().must_set("k", b"value");
+        if !is_enough {
+            daemon.wait_for_log("raise FileDescriptorStoreMax=");
+        }
+        let is_said = daemon.log().contains("FileDescriptorStoreMax=");
+        assert_eq!(is_said, !is_enough);
+        manager.wait_for(&ALL);
+    }
+
     // Without a store, everything ends with the process.
     let manager = Manager::storing(0);
     let socket = manager.folder().text("socket");
@@ -244,6 +262,73 @@ fn what_a_store_has_no_room_for_is_missing_and_nothing_else() {
     daemon.stop();
     assert!(!fs::exists(&socket).unwrap());
     assert_eq!(manager.start("").client().get("k"), None);
+}
+
+#[test]
+fn users_and_certificates_that_cannot_be_used_any_more_are_those_of_the_process_before() {
+    let manager = Manager::new();
+    let folder = manager.folder();
+    let (users, chain, key) = (
+        folder.text("users"),
+        folder.text("chain"),
+        folder.text("key"),
+    );
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    fs::write(&chain, own.cert.pem()).unwrap();
+    fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    fs::write(&users, "api:secret\n").unwrap();
+    fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
+    let args =
+        format!("-l notls:127.0.0.1:0 -Y {users} -Z -o ssl_chain_cert={chain},ssl_key={key}");
+    let start = || {
+        let daemon = Daemon::run(manager.command(&format!("--http off {args}")));
+        let mut client = daemon.client();
+        assert_eq!(client.ask("set auth 0 0 10\r\napi secret"), "STORED");
+        (daemon, client)
+    };
+    let (mut daemon, mut client) = start();
+    client.must_set("k", b"value");
+    for broken in [&users, &chain] {
+        fs::write(broken, "garbage\n").unwrap();
+    }
+    // However often.
+    for signal in [Signal::TERM, Signal::KILL, Signal::TERM] {
+        end(&mut daemon, signal);
+        (daemon, client) = start();
+        daemon.wait_for_log("goes on with the users and passwords of the process before");
+        daemon.wait_for_log("goes on with the certificates of the process before");
+        assert!(client.get("k").is_some());
+        assert!(!daemon.log().contains("secret"));
+    }
+    // What is good again is in force.
+    fs::write(&users, "api:other\n").unwrap();
+    end(&mut daemon, Signal::TERM);
+    let daemon = Daemon::run(manager.command(&format!("--http off {args}")));
+    let mut client = daemon.client();
+    assert_eq!(client.ask("set auth 0 0 9\r\napi other"), "STORED");
+}
+
+#[test]
+fn an_end_that_is_asked_for_during_a_start_is_one_in_order() {
+    let manager = Manager::new();
+    let mut daemon = manager.start("");
+    daemon.client().must_set("k", b"value");
+    manager.wait_for(&ALL);
+    end(&mut daemon, Signal::TERM);
+    for millis in 0..20 {
+        let mut command = manager.command("-l 127.0.0.1:0 --http off");
+        let mut process = command.stderr(Stdio::null()).spawn().unwrap();
+        wait_until("it is the daemon", || {
+            let exe = fs::read_link(format!("/proc/{}/exe", process.id()));
+            exe.is_ok_and(|exe| exe == Path::new(PROGRAM))
+        });
+        thread::sleep(Duration::from_millis(millis));
+        rustix::process::kill_process(pid(process.id()), Signal::TERM).unwrap();
+        // In the first instructions of the process nothing can be held back yet.
+        let status = process.wait().unwrap();
+        assert!(status.success() || status.signal() == Some(15) && millis < 5);
+    }
+    assert!(manager.start("").client().get("k").is_some());
 }
 
 #[test]

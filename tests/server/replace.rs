@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -52,6 +54,19 @@ fn sigusr2_executes_the_program_anew_with_all_items() {
     assert!(descriptors(&daemon) <= before + 3, "none is left over");
     daemon.stop();
     assert_eq!(folder.names(), [""; 0]);
+}
+
+#[test]
+fn an_end_that_is_asked_for_during_a_restart_comes() {
+    for millis in (0..30).step_by(2) {
+        let mut daemon = Daemon::start("-t 1");
+        let clients: Vec<_> = (0..50).map(|_| daemon.client()).collect();
+        daemon.signal(Signal::USR2);
+        thread::sleep(Duration::from_millis(millis));
+        daemon.signal(Signal::TERM);
+        assert!(daemon.wait().success());
+        drop(clients);
+    }
 }
 
 #[test]
@@ -120,6 +135,13 @@ fn a_program_that_was_replaced_by_a_broken_one_is_not_executed() {
     let mut daemon = Daemon::run(command);
     daemon.client().must_set("k", b"value");
     let broken = folder.text("broken");
+    // Nor does one that leaves somebody behind who could still say something.
+    let left_behind = "#!/bin/sh\nsleep 20 &\necho nonsense >&2\nexit 1\n";
+    fs::write(&broken, left_behind).unwrap();
+    fs::set_permissions(&broken, fs::metadata(&program).unwrap().permissions()).unwrap();
+    fs::rename(&broken, &program).unwrap();
+    daemon.signal(Signal::USR2);
+    daemon.wait_for_log("not restarted: nonsense (this process goes on)");
     fs::write(&broken, "no program").unwrap();
     fs::set_permissions(&broken, fs::metadata(&program).unwrap().permissions()).unwrap();
     fs::rename(&broken, &program).unwrap();
