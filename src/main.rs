@@ -85,7 +85,7 @@ impl Daemon {
     }
 
     /// Serves with the configuration of the process before, if it has left one that can be used. `first` is
-    /// what was wrong with this process's own, and not said twice.
+    /// what was wrong with this process's own, and not told in full twice.
     fn go_on(&mut self, first: &str) -> bool {
         let Some(bytes) = self.inherited.config() else {
             return false;
@@ -106,10 +106,12 @@ impl Daemon {
                 Err(error) => Err(Failed::for_good(error)),
             }
         });
-        if let Err(failed) = &served
-            && failed.line != first
-        {
-            eprintln!("tokencached: {}", failed.line);
+        if let Err(failed) = &served {
+            let again = match failed.line == first {
+                true => "it is wrong with the last good configuration too",
+                false => &failed.line,
+            };
+            eprintln!("tokencached: {again}");
         }
         served.is_ok()
     }

@@ -368,7 +368,8 @@ async fn serve(
     };
     let is_replaced = matches!(ended, Ok(End::Replace));
     if is_replaced {
-        tracing::info!("restarting: connections are handed on");
+        let path = bequest.program.path.display();
+        tracing::info!("restarting: {path} is executed anew, connections are handed on");
     } else {
         manager::stopping();
         tracing::info!(

@@ -213,8 +213,18 @@ pub fn prepare(options: &Options, inherited: &Inherited) -> Result<Sockets, Star
         // A directory of the user's own, in which root may do nothing where it lacks CAP_DAC_OVERRIDE.
         pid_file = Some(PidFile::open(path));
     }
-    let pid_file = pid_file.transpose();
-    let pid_file = pid_file.map_err(|error| StartError::pid_file(&options.pid_file, error))?;
+    let pid_file = match pid_file.transpose() {
+        Ok(file) => file,
+        Err(error) => {
+            let error = StartError::pid_file(&options.pid_file, error);
+            if !inherited.is_successor() {
+                return Err(error);
+            }
+            // Not worth what a successor has.
+            tracing::warn!("{error}");
+            None
+        }
+    };
     let http = bind_http(options.http)?;
     Ok(Sockets {
         listeners,

@@ -259,7 +259,8 @@ fn count_start(heap: &Heap) -> io::Result<()> {
     let superblock = Superblock::of(heap);
     let starts = superblock.starts();
     if starts >= STARTS_MAX {
-        let what = format!("{starts} processes in a row have taken it over and ended at once");
+        let what =
+            format!("{starts} processes in a row have taken it over and ended within ten seconds");
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
     superblock.set_starts(starts + 1);

@@ -127,7 +127,7 @@ impl Options {
         } else if self.get_percent > 100 {
             "the percentage of gets must be at most 100".to_owned()
         } else if self.reconnect && self.get_percent != 100 {
-            "to connect again is for gets alone: a set that was lost may be done or not".to_owned()
+            "to connect again is for gets alone (--get-percent 100): a set that was lost may be done or not".to_owned()
         } else if keys_in_batch > BATCH_KEYS_MAX {
             format!("pipeline times multiget must be at most {BATCH_KEYS_MAX}")
         } else if mixed && batch_bytes > MIXED_BATCH_BYTES_MAX {

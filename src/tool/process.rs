@@ -176,16 +176,17 @@ fn table_form(ip: IpAddr) -> String {
         .collect()
 }
 
-/// The process that holds this file open.
+/// The process that holds this file open; the service manager, which keeps it too, if it is nobody else's.
 fn owner_of(link: &str) -> Option<u32> {
     let processes = fs::read_dir("/proc").ok()?;
-    processes.flatten().find_map(|process| {
+    let owners = processes.flatten().filter_map(|process| {
         let pid = process.file_name().to_str()?.parse().ok()?;
         let mut files = fs::read_dir(process.path().join("fd")).ok()?.flatten();
         files
             .any(|file| fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == link))
             .then_some(pid)
-    })
+    });
+    owners.max()
 }
 
 #[cfg(test)]

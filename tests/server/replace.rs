@@ -57,6 +57,19 @@ fn sigusr2_executes_the_program_anew_with_all_items() {
 }
 
 #[test]
+fn a_pid_file_that_cannot_be_written_any_more_ends_no_successor() {
+    let folder = Folder::new();
+    let pid_file = folder.text("pid");
+    let mut daemon = Daemon::start(&format!("-P {pid_file}"));
+    daemon.client().must_set("k", b"value");
+    fs::remove_file(&pid_file).unwrap();
+    fs::create_dir(&pid_file).unwrap();
+    replace(&mut daemon);
+    daemon.wait_for_log("pid cannot be written: ");
+    assert!(daemon.client().get("k").is_some());
+}
+
+#[test]
 fn an_end_that_is_asked_for_during_a_restart_comes() {
     for millis in (0..30).step_by(2) {
         let mut daemon = Daemon::start("-t 1");
@@ -141,12 +154,19 @@ fn a_program_that_was_replaced_by_a_broken_one_is_not_executed() {
     fs::set_permissions(&broken, fs::metadata(&program).unwrap().permissions()).unwrap();
     fs::rename(&broken, &program).unwrap();
     daemon.signal(Signal::USR2);
-    daemon.wait_for_log("not restarted: nonsense (this process goes on)");
+    daemon.wait_for_log("says: nonsense (this process goes on)");
+    // Nor does one that is another altogether.
+    fs::copy("/bin/true", &broken).unwrap();
+    fs::rename(&broken, &program).unwrap();
+    daemon.signal(Signal::USR2);
+    daemon.wait_for_log("is no tokencached");
     fs::write(&broken, "no program").unwrap();
     fs::set_permissions(&broken, fs::metadata(&program).unwrap().permissions()).unwrap();
     fs::rename(&broken, &program).unwrap();
     daemon.signal(Signal::USR2);
-    daemon.wait_for_log("not restarted: ");
+    wait_until("it is refused", || {
+        daemon.log().matches("not restarted: ").count() == 3
+    });
     assert!(daemon.client().get("k").is_some());
     // As a package puts a new one in its place.
     fs::copy(PROGRAM, &broken).unwrap();

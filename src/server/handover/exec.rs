@@ -33,6 +33,12 @@ const CHECK_SECONDS: u32 = 10;
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// What `--print-config` begins with.
+const FIRST_SETTING: &str = "port ";
+
+/// What the daemon's own errors begin with.
+const PREFIX: &str = "tokencached: ";
+
 /// Longest line of its that is logged.
 const LINE_BYTES_MAX: usize = 500;
 
@@ -82,19 +88,27 @@ fn check(program: &Program, options: &Options) -> Result<(), String> {
     // Not a pipe, which may fill, and which whoever the program leaves behind keeps open.
     let stderr = memory_file::empty("stderr").map_err(|error| error.to_string())?;
     let its_own = stderr.try_clone().map_err(|error| error.to_string())?;
+    let stdout = memory_file::empty("stdout").map_err(|error| error.to_string())?;
+    let answer = stdout.try_clone().map_err(|error| error.to_string())?;
     let mut child = Command::new(&program.path)
         .arg("--print-config")
         .args(&program.args)
         .current_dir(program.place())
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(answer)
         .stderr(its_own)
         .spawn()
         .map_err(|error| format!("{path} cannot be executed: {error}"))?;
     match ended(&mut child) {
-        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) if status.success() => match first_line(stdout) {
+            Some(line) if line.starts_with(FIRST_SETTING) => Ok(()),
+            _ => Err(format!("{path} is no tokencached")),
+        },
         Ok(Some(status)) => Err(match first_line(stderr) {
-            Some(line) => line,
+            Some(line) => match line.strip_prefix(PREFIX) {
+                Some(own) => own.to_owned(),
+                None => format!("{path} says: {line}"),
+            },
             None => format!("{path} ends with {status}"),
         }),
         Ok(None) => Err(format!("{path} says nothing for {CHECK_SECONDS} s")),
@@ -116,18 +130,16 @@ fn ended(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     Ok(None)
 }
 
-/// The first line of what an ended process has said of its errors.
-fn first_line(mut stderr: File) -> Option<String> {
+/// The first line of what an ended process has written.
+fn first_line(mut file: File) -> Option<String> {
     let mut said = Vec::new();
     // The position is the process's too.
-    stderr.rewind().ok()?;
-    stderr
-        .take(LINE_BYTES_MAX as u64)
+    file.rewind().ok()?;
+    file.take(LINE_BYTES_MAX as u64)
         .read_to_end(&mut said)
         .ok()?;
     let said = String::from_utf8_lossy(&said);
     let line = said.lines().find(|line| !line.trim().is_empty())?;
-    let line = line.strip_prefix("tokencached: ").unwrap_or(line);
     Some(line.replace(char::is_control, " "))
 }
 

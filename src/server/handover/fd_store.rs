@@ -161,11 +161,12 @@ fn store(name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
         // Kept as it is, whatever becomes of the other end.
         NotifyState::Custom("FDPOLL=0"),
     ];
-    sd_notify::notify_with_fds(&states, &[descriptor])
+    uninterrupted(|| sd_notify::notify_with_fds(&states, &[descriptor]))
 }
 
 fn remove(name: &str) -> io::Result<()> {
-    sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])
+    let states = [NotifyState::FdStoreRemove, NotifyState::FdName(name)];
+    uninterrupted(|| sd_notify::notify(&states))
 }
 
 /// Whether so many descriptors are kept. None of them is, afterwards.
@@ -187,8 +188,18 @@ fn probe(count: usize) -> io::Result<bool> {
 fn barrier(within: Duration) -> io::Result<()> {
     let (mut own, sent) = UnixStream::pair()?;
     let states = [NotifyState::Custom("BARRIER=1")];
-    sd_notify::notify_with_fds(&states, &[sent.as_fd()])?;
+    uninterrupted(|| sd_notify::notify_with_fds(&states, &[sent.as_fd()]))?;
     drop(sent);
     own.set_read_timeout(Some(within))?;
-    own.read(&mut [0]).map(drop)
+    uninterrupted(|| own.read(&mut [0])).map(drop)
+}
+
+/// Does it again when a signal came in between.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }

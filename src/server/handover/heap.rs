@@ -50,7 +50,7 @@ fn taken_over(options: &Options, inherited: &Inherited) -> Option<Store> {
     match opened {
         Ok((store, recovered)) => {
             let nanos = Clock::System.now().nanos - begun.nanos;
-            tracing::info!("{}", told(&recovered, nanos));
+            tracing::info!("{}", told(&recovered, store.usage().items, nanos));
             warn_of_limits(options, &store);
             Some(store)
         }
@@ -61,7 +61,8 @@ fn taken_over(options: &Options, inherited: &Inherited) -> Option<Store> {
     }
 }
 
-fn told(recovered: &Recovered, nanos: u64) -> String {
+/// What became of the items, so many of which are there now.
+fn told(recovered: &Recovered, kept: u64, nanos: u64) -> String {
     let Recovered {
         items,
         damaged,
@@ -71,7 +72,8 @@ fn told(recovered: &Recovered, nanos: u64) -> String {
     } = recovered;
     let millis = nanos as f64 / 1e6;
     format!(
-        "took {items} items over in {millis:.1} ms; dropped: {damaged} damaged, {unfinished} unfinished, {too_large} too large"
+        "took {kept} items over in {millis:.1} ms; dropped: {damaged} damaged, {unfinished} unfinished, {too_large} too large, {} beyond the limit",
+        items.saturating_sub(kept)
     )
 }
 
