@@ -52,6 +52,7 @@ pub struct Acceptor {
     tls: Option<Arc<Tls>>,
     access: Arc<Access>,
     lot: Arc<Lot>,
+    /// One for each connection that waits until the groups of its user are known.
     undecided: Mutex<JoinSet<()>>,
 }
 
@@ -187,7 +188,7 @@ impl Acceptor {
             Decision::Made(decided) => {
                 self.receive(begun, listener, decided);
             }
-            Decision::AskGroups(uid) if self.undecided.lock().len() >= UNDECIDED_MAX => {
+            Decision::AskGroups(uid) if self.undecided_count() >= UNDECIDED_MAX => {
                 let why = io::Error::other("too many wait for that");
                 self.receive(begun, listener, Err(Refusal::Groups(uid, why)));
             }
@@ -211,14 +212,19 @@ impl Acceptor {
         let access = Arc::clone(&self.access);
         // A strong one would keep the workers from being joined at the end.
         let acceptor = Arc::downgrade(self);
-        let mut tasks = self.undecided.lock();
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move {
+        self.undecided.lock().spawn(async move {
             let decided = access.settle(Decision::AskGroups(uid)).await;
             if let Some(acceptor) = acceptor.upgrade() {
                 undecided.receive(&acceptor, decided);
             }
         });
+    }
+
+    /// How many connections wait to be decided on.
+    fn undecided_count(&self) -> usize {
+        let mut tasks = self.undecided.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.len()
     }
 
     /// Serves a connection that was decided on, or turns it away. Says whether it is served.

@@ -21,7 +21,7 @@ use sd_notify::NotifyState;
 use super::files::Files;
 use super::{Inherited, Role, memory_file};
 
-/// How long a manager may take to work through its messages.
+/// How long a manager may take to work through its messages; at a boot it has others to care for.
 const BARRIER: Duration = Duration::from_secs(5);
 
 /// How the manager of systemd 254 and later says how much it stores; also told to a program that is
@@ -30,9 +30,6 @@ pub const FDSTORE: &str = "FDSTORE";
 
 /// The name of what only asks whether there is a store.
 pub const PROBE: &str = "probe";
-
-/// How long a manager may take to say so: it stores nothing if it does not answer.
-const PROBE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The store.
 #[derive(Debug)]
@@ -116,7 +113,7 @@ impl FdStore {
     /// whether it kept what they brought.
     pub fn barrier(&self) {
         if self.is_there {
-            self.warn_of(barrier(BARRIER));
+            self.warn_of(barrier());
         }
     }
 
@@ -178,19 +175,19 @@ fn probe(count: usize) -> io::Result<bool> {
         own.set_nonblocking(true)?;
         ends.push(own);
     }
-    barrier(PROBE_WITHIN)?;
+    barrier()?;
     let are_kept = ends.iter().all(|mut own| own.read(&mut [0]).is_err());
     remove(PROBE)?;
     Ok(are_kept)
 }
 
 /// The manager closes what comes with the message when it has worked through those before.
-fn barrier(within: Duration) -> io::Result<()> {
+fn barrier() -> io::Result<()> {
     let (mut own, sent) = UnixStream::pair()?;
     let states = [NotifyState::Custom("BARRIER=1")];
     uninterrupted(|| sd_notify::notify_with_fds(&states, &[sent.as_fd()]))?;
     drop(sent);
-    own.set_read_timeout(Some(within))?;
+    own.set_read_timeout(Some(BARRIER))?;
     uninterrupted(|| own.read(&mut [0])).map(drop)
 }
 
