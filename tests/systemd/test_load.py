@@ -1,4 +1,4 @@
-"""What a restart of the unit costs whoever asks meanwhile, beside memcached: `tests/systemd/run -s -k load` shows it."""
+"""What a restart of the unit costs whoever asks meanwhile, beside memcached: `tests/systemd/run -s test_load.py` shows it."""
 
 import json
 import statistics
