@@ -130,12 +130,13 @@ def test_an_unknown_user_is_one_line_and_the_last_good_rules_stay(peopled):
     assert shown == {"ExecMainStatus": "78", "NRestarts": "0"}
 
 
-def test_rules_that_cannot_be_kept_end_a_start_with_one_line(peopled):
+def test_rules_that_cannot_be_kept_end_a_start(peopled):
     families = "[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\n"
     peopled.write("/etc/systemd/system/memcached.service.d/60-test.conf", families)
     assert peopled.execute("systemctl daemon-reload && systemctl restart memcached").returncode != 0
-    (line,) = peopled.refusals("memcached")
+    line, again = peopled.refusals("memcached")
     assert "AF_NETLINK" in line
+    assert again.endswith("it is wrong with the last good configuration too")
     assert peopled.show("memcached", "ExecMainStatus")["ExecMainStatus"] == "78"
 
 
