@@ -283,8 +283,11 @@ mod tests {
                 assert!(stream.read(&mut [0; 100]).unwrap() > 0);
                 stream
             };
-            ask(&listener).write_all(b"EN").unwrap();
+            let mut stream = ask(&listener);
+            // Before the client knows, or it would still be let in.
             drop(listener);
+            stream.write_all(b"EN").unwrap();
+            drop(stream);
             std::thread::sleep(Duration::from_millis(20));
             let listener = TcpListener::bind(address).unwrap();
             ask(&listener).write_all(b"END\r\n").unwrap();
