@@ -2,7 +2,7 @@
 //!
 //! [`Tls::new`] reads certificates and key before root is dropped, so that a start fails rather than serve
 //! what no client can verify. [`Tls::renew`] reads them again, for `refresh_certs` and SIGHUP;
-//! connections made from then on use the new ones, those that there are keep theirs. `listener` calls
+//! connections made from then on use the new ones, those that there are keep theirs. `acceptor` calls
 //! [`Tls::accept`] in the connection's own task, and `connection` serves what comes out of it. The only
 //! file that names rustls.
 //!
@@ -18,6 +18,8 @@
 //!   at once and forgets the sessions that the old certificates began.
 //!
 //! Source: memcached's `doc/tls.txt` and `tls.c`.
+
+mod fault;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -43,6 +45,9 @@ use tokio_rustls::rustls::{
     self, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion, version,
 };
 use tokio_rustls::server::TlsStream;
+
+pub use fault::Fault;
+use fault::Part;
 
 use super::handover::files::Files;
 use crate::engine::Certificates;
@@ -95,86 +100,6 @@ pub struct Options {
     pub oldest: Oldest,
     /// Sessions are kept to be taken up again (`ssl_session_cache`).
     pub session_cache: bool,
-}
-
-/// What cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Chain,
-    Key,
-    /// Each can be read, and they do not belong together.
-    Pair,
-    /// The server's certificate can be read, and not used.
-    Certificate,
-    Ca,
-}
-
-/// Why certificates cannot be used: which, where, and why. Nothing of what is in the files is said.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Fault {
-    part: Part,
-    path: PathBuf,
-    why: String,
-}
-
-impl Fault {
-    fn new(part: Part, path: &Path, why: impl fmt::Display) -> Fault {
-        Fault {
-            part,
-            path: path.to_owned(),
-            why: why.to_string(),
-        }
-    }
-
-    /// The option of `-o` that names the file.
-    pub fn option(&self) -> &'static str {
-        match self.part {
-            Part::Chain | Part::Certificate => "ssl_chain_cert",
-            Part::Key | Part::Pair => "ssl_key",
-            Part::Ca => "ssl_ca_cert",
-        }
-    }
-
-    /// The file, and why it cannot be used.
-    pub fn told(&self) -> String {
-        format!("{}: {}", self.path.display(), self.why)
-    }
-
-    /// What would do.
-    pub fn remedy(&self) -> &'static str {
-        match self.part {
-            Part::Chain => {
-                "name a PEM file of certificates that the server may read with -o ssl_chain_cert=FILE"
-            }
-            Part::Key => {
-                "name a PEM file with an unencrypted key that the server may read with -o ssl_key=FILE"
-            }
-            Part::Pair => {
-                "name the key that the first certificate of ssl_chain_cert was made for with -o ssl_key=FILE"
-            }
-            Part::Certificate => "name a certificate of version 3 with -o ssl_chain_cert=FILE",
-            Part::Ca => {
-                "name a PEM file of certificates that the server may read with -o ssl_ca_cert=FILE"
-            }
-        }
-    }
-
-    /// The line that memcached answers to `refresh_certs`, but for OpenSSL's words in it.
-    fn answer(&self) -> String {
-        let what = match self.part {
-            Part::Chain | Part::Certificate => "Error loading the certificate chain",
-            Part::Key => "Error loading the key",
-            Part::Pair => return format!("Error validating the certificate: {}", self.why),
-            Part::Ca => "Error loading the CA certificate",
-        };
-        format!("{what}: {} : {}", self.path.display(), self.why)
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.option(), self.told())
-    }
 }
 
 /// TLS as it is offered now.

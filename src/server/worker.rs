@@ -1,6 +1,6 @@
 //! Worker threads: each a current-thread runtime that serves its connections alone.
 //!
-//! The listener hands a new connection to the next worker in turn; from then on nothing of it crosses
+//! The acceptor hands a new connection to the next worker in turn; from then on nothing of it crosses
 //! to another thread. An idle worker sleeps in its epoll without any timer.
 
 use std::sync::Arc;

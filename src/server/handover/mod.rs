@@ -17,7 +17,8 @@
 //! counted, and `queue` carries the sockets; [`connections`] does both, on either side.
 //!
 //! Invariants:
-//! - the heap and the listening sockets are kept as soon as they are there, so that a crash leaves them too;
+//! - the heap is kept as soon as it is there, the listening sockets before the first client is served, so that a
+//!   crash leaves them too;
 //! - nothing that is inherited is trusted: what is not what its name says is closed, and one line says so;
 //! - what goes wrong with keeping is one warning, and no reason not to serve.
 
