@@ -15,6 +15,7 @@
 //! | 1 | [`store`] | items in a bounded heap |
 //! | 1 | [`token`] | what keystonemiddleware writes |
 //! | 0 | [`clock`] | time as an argument |
+//! | 0 | [`histogram`] | how values are spread |
 //! | 0 | [`regular_file`] | files that can be read without waiting |
 //!
 //! Beside them, imported by the binaries alone: [`config`], which fills the `Options` that each module
@@ -57,6 +58,7 @@
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod histogram;
 mod nearest;
 pub mod packing;
 pub mod protocol;

@@ -117,6 +117,7 @@ fn the_defaults() {
     let http = server.http.as_ref().unwrap();
     assert_eq!(http.addr, "127.0.0.1:9150".parse().unwrap());
     assert!(!http.required && !server.lock_memory && !server.daemonize);
+    assert!(http.hosts.is_empty());
     assert!(server.unix.is_none() && server.user.is_none() && server.pid_file.is_none());
     assert_eq!(config.verbosity, 0);
     assert!(config.notes.is_empty() && config.warnings.is_empty());
@@ -277,6 +278,24 @@ fn toml_says_what_the_command_line_says() {
             "accepted without effect: -o modern (toml: extended), -o hashpower (toml: extended), \
           slab_growth_factor (toml: slab_growth_factor)"
         ]
+    );
+}
+
+#[test]
+fn names_of_the_http_port_come_from_one_source() {
+    let hosts = |line: &str| {
+        let toml = "http_hosts = ['unit.example', '10.0.0.1']";
+        let config = run(false, line, "", toml);
+        config.server.http.unwrap().hosts
+    };
+    assert_eq!(hosts("--config toml"), ["unit.example", "10.0.0.1"]);
+    let line = "--config toml --http-hosts other,fe80::1 --http-hosts third";
+    assert_eq!(hosts(line), ["other", "fe80::1", "third"]);
+    let line = "--config toml --http unit:9150 --http-hosts other";
+    assert_eq!(
+        hosts(line),
+        ["other", "unit"],
+        "as it was asked to be served"
     );
 }
 
@@ -485,6 +504,16 @@ fn command_lines_that_are_refused() {
             "--http [::]:9150",
             "http = \"::\" (command line --http): every address of this machine would be \
              served; name one address such as 127.0.0.1, or add --allow-remote (allow_remote = true in a file of --config)",
+        ),
+        (
+            "--http-hosts unit,http://unit",
+            "http_hosts = \"unit,http://unit\" (command line --http-hosts): not a host's name; \
+             give names such as unit-1.example.org, without http:// and port",
+        ),
+        (
+            "--http-hosts unit:9150",
+            "http_hosts = \"unit:9150\" (command line --http-hosts): not a host's name; \
+             give names such as unit-1.example.org, without http:// and port",
         ),
         (
             "-l nowhere",

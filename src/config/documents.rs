@@ -1,6 +1,7 @@
-//! Man pages and shell completions of both programs, made from the definitions of their command lines.
+//! Man pages and shell completions of both programs, made from the definitions of their command lines, and the
+//! reference of the metrics, from theirs.
 //!
-//! `tokencached-tool documents DIR` writes them, for the packages. The daemon's options are read by `args.rs` as
+//! `tokencached-tool documents DIR` writes them, for the packages and for docs/. The daemon's options are read by `args.rs` as
 //! memcached reads them and not by clap; here its table becomes a clap command, which says the same and
 //! parses nothing.
 
@@ -11,6 +12,7 @@ use clap_mangen::Man;
 use super::flags::{FLAGS, Flag, Takes};
 use super::tool_flags::ToolFlags;
 use super::{MEMCACHED_VERSION, OWN_VERSION};
+use crate::stats::reference;
 
 /// A file of documentation.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ const SECTIONS: &[(&str, &str)] = &[
 /// All of them.
 pub fn all() -> Vec<Document> {
     let tool = ToolFlags::command();
-    let mut all = vec![daemon_page()];
+    let mut all = vec![daemon_page(), metrics()];
     all.extend(tool_pages(&tool));
     for command in [daemon(), tool] {
         all.extend([Shell::Bash, Shell::Zsh, Shell::Fish].map(|shell| completion(&command, shell)));
@@ -129,6 +131,13 @@ fn daemon_page() -> Document {
     Document {
         name: "tokencached.8".into(),
         content,
+    }
+}
+
+fn metrics() -> Document {
+    Document {
+        name: "metrics.md".into(),
+        content: reference::markdown().into_bytes(),
     }
 }
 

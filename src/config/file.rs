@@ -97,7 +97,10 @@ fn flag_of(key: &str, origin: &Origin) -> Result<&'static Flag, ConfigError> {
 
 /// A value as the texts that the command line would have given.
 fn texts(flag: &Flag, value: &DeValue<'_>, origin: &Origin) -> Result<Vec<String>, ConfigError> {
-    let many = matches!(flag.does, Does::Extended | Does::Set(Setting::Listen));
+    let many = matches!(
+        flag.does,
+        Does::Extended | Does::Set(Setting::Listen | Setting::HttpHosts)
+    );
     let found = match value {
         DeValue::Array(items) if many => items
             .iter()

@@ -78,6 +78,7 @@ pub(super) enum Setting {
     MemoryCeiling,
     BufferMemory,
     Http,
+    HttpHosts,
     AllowRemote,
     NoPacking,
     LastingIdle,
@@ -294,6 +295,9 @@ pub(super) static FLAGS: &[Flag] = &[
          (default: 16, min: 1)"),
     own("http", Value("addr"), Set(Setting::Http),
         "address of /metrics and /healthz, or \"off\" (default: 127.0.0.1:9150)"),
+    own("http-hosts", Value("names"), Set(Setting::HttpHosts),
+        "names under which --http may be asked, beside localhost, its address and a name in\n\
+         --http itself, separated by commas; requests to others are refused (default: none)"),
     own("allow-remote", Nothing, Set(Setting::AllowRemote),
         "allow -l and --http to name a wildcard address such as 0.0.0.0"),
     own("binary-strict", Nothing, Set(Setting::BinaryStrict),

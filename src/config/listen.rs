@@ -71,6 +71,19 @@ pub(super) fn parse_list(text: &str) -> Result<Vec<Place>, Problem> {
     }
 }
 
+/// Reads a host alone, as it stands in a `Host` header: a name or an address, without a port.
+pub(super) fn host_name(text: &str) -> Result<&str, Problem> {
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let is_name = !text.is_empty() && text.bytes().all(in_name);
+    if is_name || text.parse::<IpAddr>().is_ok() {
+        return Ok(text);
+    }
+    Err(Problem::new(
+        "not a host's name",
+        "give names such as unit-1.example.org, without http:// and port",
+    ))
+}
+
 fn no_address() -> Problem {
     Problem::new(
         "names no address",

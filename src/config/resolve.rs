@@ -308,7 +308,7 @@ impl<'m> Resolver<'m> {
             backlog: i32::try_from(backlog).unwrap_or(i32::MAX),
             requests_per_event: u32::try_from(requests).unwrap_or(u32::MAX),
             buffer_budget_bytes: usize::try_from(buffers.value).unwrap_or(usize::MAX),
-            http: self.http(settings.http.clone(), allow_remote)?,
+            http: self.http(settings.http.clone(), &settings.http_hosts, allow_remote)?,
             user: self.user(settings.user.clone())?,
             pid_file: self.path("pidfile", &settings.pidfile),
             port_file: self.machine.port_file.clone(),

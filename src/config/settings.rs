@@ -105,6 +105,8 @@ pub(super) struct Settings {
     pub(super) memory_ceiling: Said<u64>,
     pub(super) buffer_memory: Said<u64>,
     pub(super) http: Said<Http>,
+    /// Empty where nothing is said.
+    pub(super) http_hosts: Vec<Sourced<String>>,
     pub(super) allow_remote: Said<bool>,
     pub(super) no_packing: Said<bool>,
     pub(super) lasting_idle: Said<u64>,
@@ -158,18 +160,13 @@ impl Ssl {
 impl Settings {
     /// Lays `self` over `lower`: what `self` does not speak of, `lower` decides.
     pub(super) fn over(self, lower: Settings) -> Settings {
-        let listen = if self.listen.is_empty() {
-            lower.listen
-        } else {
-            self.listen
-        };
         Settings {
             port: self.port.or(lower.port),
             udp_port: self.udp_port.or(lower.udp_port),
             unix_socket: self.unix_socket.or(lower.unix_socket),
             unix_mask: self.unix_mask.or(lower.unix_mask),
             enable_shutdown: self.enable_shutdown.or(lower.enable_shutdown),
-            listen,
+            listen: either(self.listen, lower.listen),
             daemon: self.daemon.or(lower.daemon),
             enable_coredumps: self.enable_coredumps.or(lower.enable_coredumps),
             user: self.user.or(lower.user),
@@ -194,6 +191,7 @@ impl Settings {
             memory_ceiling: self.memory_ceiling.or(lower.memory_ceiling),
             buffer_memory: self.buffer_memory.or(lower.buffer_memory),
             http: self.http.or(lower.http),
+            http_hosts: either(self.http_hosts, lower.http_hosts),
             allow_remote: self.allow_remote.or(lower.allow_remote),
             no_packing: self.no_packing.or(lower.no_packing),
             lasting_idle: self.lasting_idle.or(lower.lasting_idle),
@@ -274,6 +272,7 @@ impl Settings {
             Setting::MemoryCeiling => self.memory_ceiling = said(units::size(text, MIB)?, origin),
             Setting::BufferMemory => self.buffer_memory = said(buffer_memory(text)?, origin),
             Setting::Http => self.http = said(http(text)?, origin),
+            Setting::HttpHosts => self.add_http_hosts(text, origin)?,
             Setting::AllowRemote => self.allow_remote = said(switch(text)?, origin),
             Setting::NoPacking => self.no_packing = said(switch(text)?, origin),
             Setting::EnableSsl => self.enable_ssl = said(switch(text)?, origin),
@@ -293,6 +292,17 @@ impl Settings {
             origin: origin.clone(),
         };
         self.listen.extend(places.into_iter().map(sourced));
+        Ok(())
+    }
+
+    fn add_http_hosts(&mut self, text: &str, origin: &Origin) -> Result<(), Problem> {
+        for name in text.split(',').map(str::trim) {
+            let name = listen::host_name(name)?;
+            self.http_hosts.push(Sourced {
+                value: name.to_owned(),
+                origin: origin.clone(),
+            });
+        }
         Ok(())
     }
 
@@ -319,6 +329,11 @@ pub(super) fn said<T>(value: T, origin: &Origin) -> Said<T> {
         value,
         origin: origin.clone(),
     })
+}
+
+/// The first list, or if there is nothing in it the other.
+fn either<T>(first: Vec<T>, other: Vec<T>) -> Vec<T> {
+    if first.is_empty() { other } else { first }
 }
 
 fn joined<T>(mut first: Vec<T>, then: Vec<T>) -> Vec<T> {

@@ -14,6 +14,8 @@
 //! Differs from memcached: `-s` with `-l` or `-p` serves both, where memcached
 //! drops TCP; without `-l` only loopback is served.
 
+use std::net::IpAddr;
+
 use super::ConfigError;
 use super::listen::{self, Place, Reach};
 use super::resolve::Resolver;
@@ -179,8 +181,10 @@ impl Resolver<'_> {
     pub(super) fn http(
         &mut self,
         said: Said<Http>,
+        hosts: &[Sourced<String>],
         allow_remote: bool,
     ) -> Result<Option<HttpOptions>, ConfigError> {
+        let mut hosts = self.http_hosts(hosts);
         let required = said.is_some();
         let default = Http::At(Place::host("127.0.0.1"));
         let said = said.unwrap_or(Sourced {
@@ -206,7 +210,29 @@ impl Resolver<'_> {
             .min_by_key(|addr| addr.is_ipv6());
         let Some(addr) = first else { return Ok(None) };
         self.record("http", addr.to_string(), &said.origin);
-        Ok(Some(HttpOptions { addr, required }))
+        // Who names it to be served there means it to be asked by that name, too.
+        if place.host.parse::<IpAddr>().is_err() {
+            hosts.push(place.host);
+        }
+        Ok(Some(HttpOptions {
+            addr,
+            required,
+            hosts,
+        }))
+    }
+
+    /// Names under which it may be asked, beside its address.
+    fn http_hosts(&mut self, said: &[Sourced<String>]) -> Vec<String> {
+        let names: Vec<String> = said.iter().map(|name| name.value.clone()).collect();
+        let origin = said
+            .first()
+            .map_or_else(Origin::built_in, |name| name.origin.clone());
+        let shown = match &names[..] {
+            [] => "none".to_owned(),
+            names => names.join(","),
+        };
+        self.record("http_hosts", shown, &origin);
+        names
     }
 }
 

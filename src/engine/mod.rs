@@ -26,7 +26,7 @@ use crate::protocol::command::{self, Command, Exptime, Key};
 use crate::protocol::error::Error;
 use crate::protocol::reply::{Hit, Reply, Stat};
 use crate::stats::memcached::{self, Process};
-use crate::stats::{Access, Counters, Stats, Totals};
+use crate::stats::{Access, Counters, Moment, Sources, Stats, Totals};
 use crate::store::{AT_ONCE, ItemRef, Miss, NEVER, Store};
 
 pub use found::Found;
@@ -136,13 +136,23 @@ impl Engine {
         self.shutdown.notified().await;
     }
 
-    /// All metrics in Prometheus' text format.
+    /// All metrics in Prometheus' text format. Costs less than a millisecond, whatever the store holds, and
+    /// blocks no worker.
     ///
     /// # Errors
     /// One line for the log.
     pub fn metrics(&self, now: Now) -> Result<String, String> {
-        crate::stats::prometheus::render(&self.stats, &self.store, &self.process, now)
-            .map_err(|error| error.to_string())
+        let moment = Moment::since_start(self.sources(), now);
+        crate::stats::prometheus::render(&moment).map_err(|error| error.to_string())
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            stats: &self.stats,
+            store: &self.store,
+            process: &self.process,
+            settings: &self.options.settings,
+        }
     }
 
     /// Most bytes that unsent values may keep in the store at once: a quarter of its limit.
@@ -384,11 +394,8 @@ impl Engine {
         let detail = &self.stats.detail;
         match stats {
             Shown::General => Reply::Stats(memcached::general(
-                &self.stats,
-                &self.store,
-                &self.process,
+                &Moment::since_reset(self.sources(), now),
                 self.tls(),
-                now,
             )),
             Shown::Settings => Reply::Stats(self.settings()),
             Shown::Items => Reply::Stats(Vec::new()),

@@ -86,7 +86,9 @@ impl Engine {
     ) -> Reply<'static, Found<'e>> {
         self.count_by_prefix(store);
         let put = self.put_of(store, &[], now);
+        let value_bytes = arriving.value_bytes();
         let outcome = arriving.finish(&put, now.seconds);
+        self.count_lengths(outcome, value_bytes, value_bytes);
         self.stored(store.mode, outcome, counters)
     }
 
@@ -184,7 +186,27 @@ impl Engine {
             [value] if self.may_pack(value.len()) => {
                 ROOM.with_borrow_mut(|room| self.put_packed(put, value, room, counters, now))
             }
-            _ => self.store.put(put, now.seconds),
+            _ => self.put_counted(put, lengths(put.value), now),
+        }
+    }
+
+    /// Stores what stands for a value of so many bytes.
+    fn put_counted(
+        &self,
+        put: &Put<'_>,
+        value_bytes: usize,
+        now: Now,
+    ) -> Result<store::Outcome, Refusal> {
+        let outcome = self.store.put(put, now.seconds)?;
+        self.count_lengths(outcome, value_bytes, lengths(put.value));
+        Ok(outcome)
+    }
+
+    fn count_lengths(&self, outcome: Outcome, value_bytes: usize, stored_bytes: usize) {
+        if let Outcome::Stored(_) = outcome {
+            let histograms = &self.stats.histograms;
+            histograms.item_bytes.count(value_bytes as u64);
+            histograms.packed_bytes.count(stored_bytes as u64);
         }
     }
 
@@ -210,25 +232,26 @@ impl Engine {
             self.adopt(&offer, now);
         }
         counters.pack_nanos.add(watch.nanos());
+        let value_bytes = value.bytes.len();
         let Some((how, bytes)) = outcome.packed else {
-            return self.store.put(put, now.seconds);
+            return self.put_counted(put, value_bytes, now);
         };
         let number = how.dictionary();
         let held = number.and_then(|number| self.store.hold_dictionary(number));
         let is_gone = number.is_some() && held.is_none();
         // A packed value is read in one piece, which one in segments of its own may not be.
         if is_gone || self.store.is_large(put.key.len(), bytes.len()) {
-            return self.store.put(put, now.seconds);
+            return self.put_counted(put, value_bytes, now);
         }
         counters.values_packed.add(1);
-        counters.packed_from_bytes.add(value.bytes.len() as u64);
+        counters.packed_from_bytes.add(value_bytes as u64);
         counters.packed_into_bytes.add(bytes.len() as u64);
         let packed = Put {
             value: &[bytes],
             packing: how,
             ..*put
         };
-        self.store.put(&packed, now.seconds)
+        self.put_counted(&packed, value_bytes, now)
     }
 
     /// Whether a value of this length is worth a look at what it would be packed.
@@ -281,7 +304,7 @@ impl Engine {
             if !joined.is_empty() {
                 pieces = vec![&joined];
             }
-            let length = pieces.iter().map(|piece| piece.len()).sum();
+            let length = lengths(&pieces);
             let put = Put {
                 cas_unique: new_unique(store),
                 ..changed(key, &old, &seen, &pieces)
@@ -453,7 +476,7 @@ impl Engine {
                 ..Marks::default()
             },
         };
-        match self.store.put(&put, now.seconds) {
+        match self.put_counted(&put, digits.len(), now) {
             Ok(Outcome::Stored(unique)) => Some(Reply::Number(Number {
                 ttls: ttls_of(NEVER, Some(exptime), terms, now),
                 ..self.number(terms.initial, unique, NEVER, None, now)
@@ -538,6 +561,11 @@ fn changed<'a>(key: &'a [u8], old: &Found<'_>, seen: &Seen, value: &'a [&'a [u8]
             ..Marks::default()
         },
     }
+}
+
+/// Bytes of all pieces.
+fn lengths(pieces: &[&[u8]]) -> usize {
+    pieces.iter().map(|piece| piece.len()).sum()
 }
 
 /// A found value as it came, in pieces; a packed one is unpacked for it. `None` if it is damaged.

@@ -1,27 +1,33 @@
 //! The HTTP port: `/metrics` for Prometheus, `/healthz` for whoever restarts servers.
 //!
 //! Runs in the main thread, apart from the workers. Nothing in it names a key or shows a value; it
-//! listens on loopback unless told otherwise.
+//! listens on loopback unless told otherwise, and answers who means it (`hosts`).
 //!
-//! Invariant: at most 32 connections at a time; the oldest makes room for a new one, and each has a
-//! deadline for its request, so that nobody can hold the port for others.
+//! Invariants:
+//! - at most 32 connections at a time; the oldest makes room for a new one, and each has a
+//!   deadline for its request, so that nobody can hold the port for others;
+//! - metrics are made at most ten times a second, however often they are asked for; all who ask meanwhile share one
+//!   text, those who do not read it too.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use crate::clock::Clock;
+use super::hosts::{Fault, Hosts};
+use crate::clock::{Clock, Now};
 use crate::engine::Engine;
 
 const CONNECTIONS_MAX: usize = 32;
@@ -29,74 +35,176 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves HTTP until its future is dropped.
-pub async fn serve(listener: TcpListener, engine: Arc<Engine>) {
-    let mut open: VecDeque<AbortHandle> = VecDeque::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        open.retain(|connection| !connection.is_finished());
-        if open.len() >= CONNECTIONS_MAX
-            && let Some(oldest) = open.pop_front()
-        {
-            oldest.abort();
+/// What the head of a request may take.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// How long a text is served before another is made.
+const FRESH_NANOS: u64 = 100_000_000;
+
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
+const METHODS: &str = "GET, HEAD";
+
+/// What is served, and to whom.
+pub struct Admin {
+    engine: Arc<Engine>,
+    hosts: Hosts,
+    latest: Mutex<Option<Made>>,
+}
+
+/// A text of metrics, and when it was made.
+struct Made {
+    nanos: u64,
+    text: Bytes,
+}
+
+impl Admin {
+    /// Serves what there is to tell of the engine, under these names.
+    pub fn new(engine: Arc<Engine>, hosts: Hosts) -> Admin {
+        Admin {
+            engine,
+            hosts,
+            latest: Mutex::new(None),
         }
-        let connection = serve_connection(stream, Arc::clone(&engine));
-        // An error, or the deadline, ends the connection; neither is of interest here.
-        let served = tokio::spawn(tokio::time::timeout(CONNECTION_DEADLINE, connection));
-        open.push_back(served.abort_handle());
     }
-}
 
-async fn serve_connection(stream: TcpStream, engine: Arc<Engine>) -> hyper::Result<()> {
-    let answer = |request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), &engine);
-        async move { Ok::<_, Infallible>(response) }
-    };
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_DEADLINE)
-        .serve_connection(TokioIo::new(stream), service_fn(answer))
-        .await
-}
-
-fn respond(method: &Method, path: &str, engine: &Engine) -> Response<Full<Bytes>> {
-    const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-    const PLAIN: &str = "text/plain; charset=utf-8";
-    if method != Method::GET && method != Method::HEAD {
-        return response(
-            StatusCode::METHOD_NOT_ALLOWED,
-            PLAIN,
-            "only GET and HEAD\n".to_owned(),
-        );
-    }
-    match path {
-        "/metrics" => match engine.metrics(Clock::System.now()) {
-            Ok(text) => response(StatusCode::OK, METRICS, text),
-            Err(error) => {
-                tracing::error!(%error, "metrics cannot be shown");
-                response(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    PLAIN,
-                    "no metrics\n".to_owned(),
-                )
+    /// Serves HTTP until its future is dropped.
+    pub async fn serve(self, listener: TcpListener) {
+        let admin = Arc::new(self);
+        let mut open: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            open.retain(|connection| !connection.is_finished());
+            if open.len() >= CONNECTIONS_MAX
+                && let Some(oldest) = open.pop_front()
+            {
+                oldest.abort();
             }
-        },
-        "/healthz" => response(StatusCode::OK, PLAIN, "ok\n".to_owned()),
-        _ => response(
-            StatusCode::NOT_FOUND,
-            PLAIN,
-            "try /metrics or /healthz\n".to_owned(),
-        ),
+            let connection = Arc::clone(&admin).serve_connection(stream);
+            // An error, or the deadline, ends the connection; neither is of interest here.
+            let served = tokio::spawn(tokio::time::timeout(CONNECTION_DEADLINE, connection));
+            open.push_back(served.abort_handle());
+        }
+    }
+
+    async fn serve_connection(self: Arc<Admin>, stream: TcpStream) {
+        let Ok(local) = stream.local_addr() else {
+            // It has ended.
+            return;
+        };
+        let answer = |request: Request<Incoming>| {
+            let response = self.respond(&request, local.ip());
+            async move { Ok::<_, Infallible>(response) }
+        };
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_DEADLINE)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service_fn(answer))
+            .await;
+        // However it ended, there is nobody to tell.
+        drop(served);
+    }
+
+    fn respond<B>(&self, request: &Request<B>, local: IpAddr) -> Response<Full<Bytes>> {
+        let addressed = (request.version(), request.uri(), request.headers());
+        match self.hosts.check(addressed, local) {
+            Ok(()) => {}
+            Err(Fault::Unclear) => {
+                return plain(StatusCode::BAD_REQUEST, "say one Host\n");
+            }
+            Err(Fault::Elsewhere) => {
+                let why = "not under this name; --http-hosts allows others\n";
+                return plain(StatusCode::MISDIRECTED_REQUEST, why);
+            }
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            let allowed = HeaderValue::from_static(METHODS);
+            response.headers_mut().insert(ALLOW, allowed);
+            return response;
+        }
+        match request.uri().path() {
+            "/metrics" => match self.metrics(Clock::System.now()) {
+                Ok(text) => response(StatusCode::OK, METRICS, text),
+                Err(error) => {
+                    tracing::error!(%error, "metrics cannot be shown");
+                    plain(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n")
+                }
+            },
+            "/healthz" => plain(StatusCode::OK, "ok\n"),
+            _ => plain(StatusCode::NOT_FOUND, "try /metrics or /healthz\n"),
+        }
+    }
+
+    /// The latest text while it is fresh, or else a new one.
+    fn metrics(&self, now: Now) -> Result<Bytes, String> {
+        let mut latest = self.latest.lock();
+        if let Some(made) = &*latest
+            && now.nanos.saturating_sub(made.nanos) < FRESH_NANOS
+        {
+            return Ok(made.text.clone());
+        }
+        let text = Bytes::from(self.engine.metrics(now)?);
+        *latest = Some(Made {
+            nanos: now.nanos,
+            text: text.clone(),
+        });
+        Ok(text)
     }
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn plain(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    response(status, PLAIN, Bytes::from_static(body.as_bytes()))
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::engine::Options;
+    use crate::stats::memcached::Process;
+    use crate::store::{self, Store};
+
+    fn admin() -> Admin {
+        let process = Process {
+            started: Clock::manual().now(),
+            connections_max: 1,
+            threads: 1,
+        };
+        let store = Store::new(&store::Options::default()).unwrap();
+        let engine = Engine::new(store, Options::default(), process);
+        Admin::new(Arc::new(engine), Hosts::default())
+    }
+
+    fn at(nanos: u64) -> Now {
+        Now {
+            nanos,
+            ..Clock::manual().now()
+        }
+    }
+
+    #[test]
+    fn who_asks_again_at_once_gets_the_same_text_and_later_a_new_one() {
+        let admin = admin();
+        let first = admin.metrics(at(1_000)).unwrap();
+        let counters = admin.engine.stats().register_worker();
+        counters.get_hits.add(7);
+        let again = admin.metrics(at(1_000 + FRESH_NANOS - 1)).unwrap();
+        assert_eq!(again.as_ptr(), first.as_ptr(), "shared, not copied");
+        let later = admin.metrics(at(1_000 + FRESH_NANOS)).unwrap();
+        let line = r#"memcached_commands_total{command="get",status="hit"} 7"#;
+        assert!(String::from_utf8_lossy(&later).contains(line));
+    }
 }

@@ -23,6 +23,7 @@ pub mod budget;
 mod complaint;
 pub mod connection;
 pub mod handover;
+mod hosts;
 mod listener;
 pub mod log;
 mod manager;
@@ -59,11 +60,13 @@ use crate::stats::memcached::Process;
 use crate::store;
 use acceptor::Acceptor;
 use access::Access;
+use admin::Admin;
 use auth::Users;
 use budget::Budget;
 use handover::connections::Arrived;
 use handover::fd_store::FdStore;
 use handover::{Bequest, Inherited, Program, exec};
+use hosts::Hosts;
 use listener::Listener;
 pub use manager::before_another_start;
 use reload::{Fresh, Reload, Reloader};
@@ -107,12 +110,14 @@ pub struct UnixSocket {
 }
 
 /// The HTTP port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpOptions {
     /// Its address.
     pub addr: SocketAddr,
     /// Whether it was asked for, so that failing to bind it fails the start.
     pub required: bool,
+    /// Names under which it may be asked, beside localhost and its addresses.
+    pub hosts: Vec<String>,
 }
 
 /// What the server is told by the configuration.
@@ -337,6 +342,8 @@ async fn serve(
     } = sockets;
     let http = http.map(TcpListener::from_std).transpose();
     let http = http.map_err(StartError::system)?;
+    let hosts = options.http.as_ref().map(|http| Hosts::new(&http.hosts));
+    let admin = Admin::new(Arc::clone(&engine), hosts.unwrap_or_default());
     let (stop, stopping) = watch::channel(None);
     let workers = start_workers(options, &engine, users.as_ref(), &stopping)?;
     let housekeeper = Housekeeper::start(Arc::clone(&engine)).map_err(StartError::system)?;
@@ -357,7 +364,13 @@ async fn serve(
         reloader.access.tell();
     }
     acceptor.go_on(arrived, &listeners);
-    let mut tasks = begin(listeners, http, &acceptor, &engine);
+    let mut tasks = begin(listeners, &acceptor);
+    if let Some(http) = http {
+        tasks.spawn(async move {
+            admin.serve(http).await;
+            Ok(())
+        });
+    }
     manager::ready();
     let ended = tokio::select! {
         () = signals.stop.wait() => Ok(End::Stop),
@@ -415,24 +428,15 @@ async fn serve(
     ended.map(drop)
 }
 
-/// Serves clients, HTTP and the manager's watchdog.
+/// Serves clients and the manager's watchdog.
 fn begin(
     listeners: Vec<Arc<Listener>>,
-    http: Option<TcpListener>,
     acceptor: &Arc<Acceptor>,
-    engine: &Arc<Engine>,
 ) -> JoinSet<Result<(), StartError>> {
     let mut tasks = JoinSet::new();
     for listener in listeners {
         tracing::info!("listening on {}", listener.described());
         tasks.spawn(acceptor::accept_loop(listener, Arc::clone(acceptor)));
-    }
-    if let Some(http) = http {
-        let engine = Arc::clone(engine);
-        tasks.spawn(async move {
-            admin::serve(http, engine).await;
-            Ok(())
-        });
     }
     if let Some(limit) = manager::watchdog() {
         let workers = acceptor.runtimes();

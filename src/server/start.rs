@@ -225,7 +225,7 @@ pub fn prepare(options: &Options, inherited: &Inherited) -> Result<Sockets, Star
             None
         }
     };
-    let http = bind_http(options.http)?;
+    let http = bind_http(options.http.as_ref())?;
     Ok(Sockets {
         listeners,
         is_activated,
@@ -355,7 +355,7 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Binds the HTTP port; the default one being taken is no reason not to serve.
-fn bind_http(options: Option<HttpOptions>) -> Result<Option<std::net::TcpListener>, StartError> {
+fn bind_http(options: Option<&HttpOptions>) -> Result<Option<std::net::TcpListener>, StartError> {
     let Some(options) = options else {
         return Ok(None);
     };

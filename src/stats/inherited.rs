@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memcached::Process;
 use super::{ServerCounters, Snapshot, Stats, Sums};
+use crate::histogram::Distribution;
 use crate::store::{Counts, Store};
 
 /// What was counted since the start of the first process, by name.
@@ -25,6 +26,7 @@ pub struct Totals {
     commands: Snapshot,
     store: BTreeMap<String, u64>,
     server: BTreeMap<String, u64>,
+    histograms: BTreeMap<String, Distribution>,
     /// Where the first two stood at the last `stats reset`.
     zero_commands: Snapshot,
     zero_store: BTreeMap<String, u64>,
@@ -43,6 +45,7 @@ impl Stats {
                 .totals()
                 .map(|(name, count)| (name.to_owned(), count.load(Relaxed)))
                 .into(),
+            histograms: self.histograms.totals(),
             zero_commands: zero.commands,
             zero_store: by_name(zero.store),
         }
@@ -62,6 +65,7 @@ impl Stats {
             let inherited = totals.server.get(name).copied().unwrap_or_default();
             count.fetch_add(inherited, Relaxed);
         }
+        self.histograms.inherit(&totals.histograms);
         if let Some(started) = totals.started {
             // Nobody has set it before.
             let _ = self.started.set(started);
@@ -117,6 +121,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::stats::memcached::{Tls, general};
     use crate::stats::prometheus::render;
+    use crate::stats::{Moment, Sources};
     use crate::store::Options;
 
     /// A process in which so many gets have hit, a key was stored, and some connections came in.
@@ -128,6 +133,7 @@ mod tests {
         let counters = stats.register_worker();
         counters.get_hits.add(5);
         counters.get_unreadable.add(1);
+        stats.histograms.item_bytes.count(13_000);
         let connections = &stats.server.total_connections;
         connections.fetch_add(3, Relaxed);
         stats.server.curr_connections.store(2, Relaxed);
@@ -141,8 +147,18 @@ mod tests {
         (stats, store, process)
     }
 
-    fn shown((stats, store, process): &(Stats, Store, Process), clock: &Clock) -> Vec<String> {
-        let lines = general(stats, store, process, Tls::Off, clock.now());
+    fn sources((stats, store, process): &(Stats, Store, Process)) -> Sources<'_> {
+        Sources {
+            stats,
+            store,
+            process,
+            settings: &[],
+        }
+    }
+
+    fn shown(ran: &(Stats, Store, Process), clock: &Clock) -> Vec<String> {
+        let moment = Moment::since_reset(sources(ran), clock.now());
+        let lines = general(&moment, Tls::Off);
         let names = [
             "uptime",
             "get_hits",
@@ -172,9 +188,11 @@ mod tests {
             "get_hits=8",
         ];
         assert_eq!(shown(&second, &clock), expected);
-        let metrics = render(&second.0, &second.1, &second.2, clock.now()).unwrap();
+        let metrics = render(&Moment::since_start(sources(&second), clock.now())).unwrap();
         assert!(metrics.contains("memcached_uptime_seconds 20"));
         assert!(metrics.contains("memcached_connections_total 6"));
+        assert!(metrics.contains("tokencached_item_bytes_count 2"));
+        assert!(metrics.contains("tokencached_item_bytes_sum 26000"));
         assert!(metrics.contains(r#"memcached_commands_total{command="get",status="hit"} 8"#));
     }
 

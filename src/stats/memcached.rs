@@ -1,20 +1,24 @@
 //! The `stats` command: memcached's names, with memcached's meanings, where they exist here.
 //!
-//! Made from sums by the engine when a client asks. prometheus/memcached_exporter reads it as a
+//! Made by the engine from a moment when a client asks. What a metric shows too is declared there (`metrics`); here is
+//! the order, and what no metric shows. prometheus/memcached_exporter reads it as a
 //! healthy memcached: the names that it cannot do without are there, slab classes are not, since
-//! there are none. Names of tokencached's own come last.
+//! there are none.
 //!
 //! Source: protocol.txt, "General-purpose statistics".
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+use std::sync::atomic::Ordering::Relaxed;
 
-use nix::sys::resource::{UsageWho, getrusage};
-
-use super::{ServerCounters, Snapshot, Stats};
+use super::metrics::{self, Metric, Read};
+use super::moment::Moment;
 use crate::clock::Now;
 use crate::protocol::MEMCACHED_VERSION;
 use crate::protocol::reply::Stat;
-use crate::store::{Cause, Store, Usage};
+use crate::store::{Cause, Store};
+
+const MICROS: u64 = 1_000_000;
 
 /// What is not counted but set when the server starts.
 #[derive(Clone, Debug)]
@@ -40,202 +44,148 @@ pub enum Tls {
     },
 }
 
-/// `stats`: process, connections, commands, items.
-pub fn general(stats: &Stats, store: &Store, process: &Process, tls: Tls, now: Now) -> Vec<Stat> {
-    let mut lines = Vec::with_capacity(80);
-    process_lines(&mut lines, stats.started_seconds(process), now);
-    connection_lines(&mut lines, &stats.server, process);
-    command_lines(&mut lines, &stats.snapshot());
-    listener_lines(&mut lines, stats, process);
-    if let Tls::On { sessions_kept } = tls {
-        tls_lines(&mut lines, &stats.server, sessions_kept, process, now);
-    }
-    item_lines(&mut lines, stats, store);
-    lines
+/// A line of `stats`.
+enum Line {
+    /// What a metric shows too, whose declaration has this name of a line.
+    Shown(&'static str),
+    /// What no metric shows.
+    Alone(Alone),
 }
 
-fn process_lines(lines: &mut Vec<Stat>, started_seconds: u32, now: Now) {
-    let (user, system) = cpu_times();
-    let uptime = now.seconds.saturating_sub(started_seconds);
-    lines.extend([
-        Stat::new("pid", std::process::id()),
-        Stat::new("uptime", uptime),
-        Stat::new("time", now.unix_seconds),
-        Stat::new("version", MEMCACHED_VERSION),
-        Stat::new("pointer_size", usize::BITS),
-        Stat::new("rusage_user", seconds(user)),
-        Stat::new("rusage_system", seconds(system)),
-    ]);
+/// A name, what it is, and its value.
+type Alone = (&'static str, &'static str, fn(&Moment<'_>) -> String);
+
+use Line::Shown;
+
+const fn alone(name: &'static str, help: &'static str, read: fn(&Moment<'_>) -> String) -> Line {
+    Line::Alone((name, help, read))
 }
 
-/// The CPU time that this process has used, user and system.
-fn cpu_times() -> (Duration, Duration) {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
-        return (Duration::ZERO, Duration::ZERO);
-    };
-    let duration = |time: nix::sys::time::TimeVal| {
-        Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1_000)
-    };
-    (duration(usage.user_time()), duration(usage.system_time()))
-}
-
-/// `S.UUUUUU`, as memcached prints times.
-fn seconds(duration: Duration) -> String {
-    format!("{}.{:06}", duration.as_secs(), duration.subsec_micros())
-}
-
-fn connection_lines(lines: &mut Vec<Stat>, server: &ServerCounters, process: &Process) {
-    use std::sync::atomic::Ordering::Relaxed;
-    let open = server.curr_connections.load(Relaxed);
-    lines.extend([
-        Stat::new("max_connections", process.connections_max),
-        Stat::new("curr_connections", open),
-        Stat::new("total_connections", server.total_connections.load(Relaxed)),
-        Stat::new(
-            "rejected_connections",
-            server.rejected_connections.load(Relaxed),
-        ),
-        Stat::new("connection_structures", open),
-        Stat::new("access_refused", server.access_refused.load(Relaxed)),
-        Stat::new("access_unnamed", server.access_unnamed.load(Relaxed)),
-        Stat::new("access_closed", server.access_closed.load(Relaxed)),
-        Stat::new("peer_lookups", server.peer_lookups.load(Relaxed)),
-        Stat::new(
-            "peer_lookup_failures",
-            server.peer_lookup_failures.load(Relaxed),
-        ),
-    ]);
-}
-
-fn command_lines(lines: &mut Vec<Stat>, sums: &Snapshot) {
-    lines.extend([
-        Stat::new("cmd_get", sums.cmd_get),
-        Stat::new("cmd_set", sums.cmd_set),
-        Stat::new("cmd_flush", sums.cmd_flush),
-        Stat::new("cmd_touch", sums.cmd_touch),
-        Stat::new("cmd_meta", sums.cmd_meta),
-        Stat::new("get_hits", sums.get_hits),
-        Stat::new("get_misses", sums.get_misses),
-        Stat::new("get_expired", sums.get_expired),
-        Stat::new("get_flushed", sums.get_flushed),
-        Stat::new("delete_misses", sums.delete_misses),
-        Stat::new("delete_hits", sums.delete_hits),
-        Stat::new("incr_misses", sums.incr_misses),
-        Stat::new("incr_hits", sums.incr_hits),
-        Stat::new("decr_misses", sums.decr_misses),
-        Stat::new("decr_hits", sums.decr_hits),
-        Stat::new("cas_misses", sums.cas_misses),
-        Stat::new("cas_hits", sums.cas_hits),
-        Stat::new("cas_badval", sums.cas_badval),
-        Stat::new("touch_hits", sums.touch_hits),
-        Stat::new("touch_misses", sums.touch_misses),
-        Stat::new("store_too_large", sums.store_too_large),
-        Stat::new("store_no_memory", sums.store_no_memory),
-        Stat::new("access_write_refused", sums.access_write_refused),
-        Stat::new("failures_untold", sums.failures_untold),
-        Stat::new("auth_cmds", sums.auth_cmds),
-        Stat::new("auth_errors", sums.auth_errors),
-        Stat::new("bytes_read", sums.bytes_read),
-        Stat::new("bytes_written", sums.bytes_written),
-        Stat::new("idle_kicks", sums.idle_kicks),
-        Stat::new("conn_yields", sums.conn_yields),
-        Stat::new("closed_for_memory", sums.closed_for_memory),
-    ]);
-}
-
-fn listener_lines(lines: &mut Vec<Stat>, stats: &Stats, process: &Process) {
-    use std::sync::atomic::Ordering::Relaxed;
-    let server = &stats.server;
-    lines.extend([
-        Stat::new("accepting_conns", 1),
-        Stat::new(
-            "listen_disabled_num",
-            server.listen_disabled_num.load(Relaxed),
-        ),
-        Stat::new(
-            "time_in_listen_disabled_us",
-            server.time_in_listen_disabled_us.load(Relaxed),
-        ),
-        Stat::new("threads", process.threads),
-        Stat::new(
-            "buffer_bytes",
-            server.request_buffer_bytes.load(Relaxed) + server.reply_buffer_bytes.load(Relaxed),
-        ),
-    ]);
-}
+/// Process, connections, commands, the listener: in memcached's order.
+#[rustfmt::skip]
+const GENERAL: &[Line] = &[
+    alone("pid", "The number of the process.", |_| std::process::id().to_string()),
+    Shown("uptime"), Shown("time"),
+    alone("version", "The memcached release that is spoken.", |_| MEMCACHED_VERSION.to_owned()),
+    alone("pointer_size", "Bits of an address.", |_| usize::BITS.to_string()),
+    Shown("rusage_user"), Shown("rusage_system"),
+    Shown("max_connections"), Shown("curr_connections"), Shown("total_connections"), Shown("rejected_connections"),
+    alone("connection_structures", "The same as curr_connections.", |m| {
+        m.stats.server.curr_connections.load(Relaxed).to_string()
+    }),
+    alone("access_refused", "Connections refused by the access rules, unnamed ones among them.", |m| {
+        m.stats.server.access_refused.load(Relaxed).to_string()
+    }),
+    alone("access_unnamed", "Those of them whose peer could not be named.", |m| {
+        m.stats.server.access_unnamed.load(Relaxed).to_string()
+    }),
+    Shown("access_closed"), Shown("peer_lookups"), Shown("peer_lookup_failures"),
+    alone("cmd_get", "Keys looked up.", |m| m.commands.cmd_get.to_string()),
+    alone("cmd_set", "Storage commands that were tried, cas among them.", |m| m.commands.cmd_set.to_string()),
+    Shown("cmd_flush"),
+    alone("cmd_touch", "Items touched, found or not.", |m| m.commands.cmd_touch.to_string()),
+    alone("cmd_meta", "Commands me.", |m| m.commands.cmd_meta.to_string()),
+    Shown("get_hits"), Shown("get_misses"),
+    alone("get_expired", "Misses since the item had expired.", |m| m.commands.get_expired.to_string()),
+    alone("get_flushed", "Misses since the item was flushed.", |m| m.commands.get_flushed.to_string()),
+    Shown("delete_misses"), Shown("delete_hits"), Shown("incr_misses"), Shown("incr_hits"), Shown("decr_misses"),
+    Shown("decr_hits"), Shown("cas_misses"), Shown("cas_hits"), Shown("cas_badval"), Shown("touch_hits"),
+    Shown("touch_misses"), Shown("store_too_large"), Shown("store_no_memory"), Shown("access_write_refused"),
+    Shown("failures_untold"), Shown("auth_cmds"), Shown("auth_errors"), Shown("bytes_read"), Shown("bytes_written"),
+    Shown("idle_kicks"), Shown("conn_yields"), Shown("closed_for_memory"),
+    Shown("accepting_conns"), Shown("listen_disabled_num"), Shown("time_in_listen_disabled_us"),
+    alone("threads", "Threads that serve clients (-t).", |m| m.process.threads.to_string()),
+    Shown("buffer_bytes"),
+];
 
 /// As in memcached, these lines are there only where TLS is on, the first only where sessions are kept.
-fn tls_lines(
-    lines: &mut Vec<Stat>,
-    server: &ServerCounters,
-    sessions_kept: bool,
-    process: &Process,
-    now: Now,
-) {
-    use std::sync::atomic::Ordering::Relaxed;
-    if sessions_kept {
-        let sessions = server.ssl_new_sessions.load(Relaxed);
-        lines.push(Stat::new("ssl_new_sessions", sessions));
+#[rustfmt::skip]
+const OF_TLS: &[Line] = &[
+    Shown("ssl_new_sessions"), Shown("ssl_handshake_errors"), Shown("ssl_proto_errors"),
+    alone("time_since_server_cert_refresh", "Seconds since the certificates were read.", |m| {
+        let refreshed = m.stats.server.ssl_last_cert_refresh.load(Relaxed);
+        let refreshed = refreshed.max(m.process.started.seconds);
+        m.now.seconds.saturating_sub(refreshed).to_string()
+    }),
+];
+
+/// Items and memory; names of tokencached's own come last.
+#[rustfmt::skip]
+const ITEMS: &[Line] = &[
+    Shown("limit_maxbytes"),
+    alone("hash_bytes", "Bytes of index, ghost and dictionaries.", |m| m.usage.table_bytes.to_string()),
+    Shown("bytes"), Shown("curr_items"), Shown("total_items"),
+    alone("expired_unfetched", "Items that expired and that nobody had read.", |m| {
+        m.counts.removed_unfetched(Cause::Expired).to_string()
+    }),
+    alone("evicted_unfetched", "Items that were evicted and that nobody had read.", |m| {
+        m.counts.removed_unfetched(Cause::Evicted).to_string()
+    }),
+    Shown("evictions"), Shown("reclaimed"), Shown("total_malloced"),
+    alone("items_replaced", "Items whose place a newer value took.", |m| {
+        m.counts.removed(Cause::Replaced).to_string()
+    }),
+    alone("items_flushed", "Items that left as they were flushed.", |m| {
+        m.counts.removed(Cause::Flushed).to_string()
+    }),
+    alone("items_overwritten", "Values written where their older value was.", |m| m.counts.overwritten.to_string()),
+    alone("items_moved", "Items moved when their segment was emptied.", |m| m.counts.moved.to_string()),
+    alone("items_moved_bytes", "Bytes of those.", |m| m.counts.moved_bytes.to_string()),
+    alone("ghost_returns", "Keys that came back not long after they had left.", |m| m.counts.returned.to_string()),
+    Shown("values_packed"), Shown("packed_from_bytes"), Shown("packed_into_bytes"), Shown("pack_cpu_us"),
+    Shown("values_unpacked"), Shown("unpack_cpu_us"), Shown("get_unreadable"), Shown("dictionaries"),
+    Shown("dictionary_bytes"),
+    alone("tokencached_version", "The server's own release.", |_| env!("CARGO_PKG_VERSION").to_owned()),
+];
+
+/// The lines that metrics declare, by name: how they are read, and how many of what is read make a unit.
+static DECLARED: LazyLock<HashMap<&'static str, (Read, u64)>> = LazyLock::new(|| {
+    let lines = metrics::all().flat_map(Metric::lines);
+    lines
+        .map(|(name, read, unit)| (name, (read, unit)))
+        .collect()
+});
+
+/// `stats`: process, connections, commands, items.
+pub fn general(moment: &Moment<'_>, tls: Tls) -> Vec<Stat> {
+    let of_tls = match tls {
+        Tls::Off => &[],
+        Tls::On { sessions_kept } => &OF_TLS[usize::from(!sessions_kept)..],
+    };
+    let lines = GENERAL.iter().chain(of_tls).chain(ITEMS);
+    lines.filter_map(|line| shown(line, moment)).collect()
+}
+
+/// Nothing for a line that no metric declares, of which a test makes sure that there is none.
+fn shown(line: &Line, moment: &Moment<'_>) -> Option<Stat> {
+    match line {
+        Line::Alone((name, _, read)) => Some(Stat::new(*name, read(moment))),
+        Shown(name) => {
+            let (read, per_unit) = DECLARED.get(name)?;
+            Some(Stat::new(*name, number(name, read(moment), *per_unit)))
+        }
     }
-    let refreshed = server.ssl_last_cert_refresh.load(Relaxed);
-    let refreshed = refreshed.max(process.started.seconds);
-    lines.extend([
-        Stat::new(
-            "ssl_handshake_errors",
-            server.ssl_handshake_errors.load(Relaxed),
-        ),
-        Stat::new("ssl_proto_errors", server.ssl_proto_errors.load(Relaxed)),
-        Stat::new(
-            "time_since_server_cert_refresh",
-            now.seconds.saturating_sub(refreshed),
-        ),
-    ]);
 }
 
-fn item_lines(lines: &mut Vec<Stat>, stats: &Stats, store: &Store) {
-    let usage = store.usage();
-    let counts = stats.store_counts(store);
-    lines.extend([
-        Stat::new("limit_maxbytes", usage.limit_bytes),
-        Stat::new("hash_bytes", usage.table_bytes),
-        Stat::new("bytes", usage.item_bytes),
-        Stat::new("curr_items", usage.items),
-        Stat::new("total_items", counts.stored),
-        Stat::new(
-            "expired_unfetched",
-            counts.removed_unfetched(Cause::Expired),
-        ),
-        Stat::new(
-            "evicted_unfetched",
-            counts.removed_unfetched(Cause::Evicted),
-        ),
-        Stat::new("evictions", counts.removed(Cause::Evicted)),
-        Stat::new("reclaimed", counts.removed(Cause::Expired)),
-        Stat::new("total_malloced", usage.segment_bytes),
-        Stat::new("items_replaced", counts.removed(Cause::Replaced)),
-        Stat::new("items_flushed", counts.removed(Cause::Flushed)),
-        Stat::new("items_overwritten", counts.overwritten),
-        Stat::new("items_moved", counts.moved),
-        Stat::new("items_moved_bytes", counts.moved_bytes),
-        Stat::new("ghost_returns", counts.returned),
-    ]);
-    packing_lines(lines, &stats.snapshot(), &usage);
-    lines.extend([Stat::new("tokencached_version", env!("CARGO_PKG_VERSION"))]);
+/// Times are microseconds under a name that says so, and else as memcached prints them, `S.UUUUUU`.
+fn number(name: &str, number: u64, per_unit: u64) -> String {
+    if per_unit == 1 {
+        return number.to_string();
+    }
+    let micros = (u128::from(number) * u128::from(MICROS) / u128::from(per_unit)) as u64;
+    if name.ends_with("_us") {
+        return micros.to_string();
+    }
+    format!("{}.{:06}", micros / MICROS, micros % MICROS)
 }
 
-/// What packing saves and costs.
-fn packing_lines(lines: &mut Vec<Stat>, sums: &Snapshot, usage: &Usage) {
-    lines.extend([
-        Stat::new("values_packed", sums.values_packed),
-        Stat::new("packed_from_bytes", sums.packed_from_bytes),
-        Stat::new("packed_into_bytes", sums.packed_into_bytes),
-        Stat::new("pack_cpu_us", sums.pack_nanos / 1_000),
-        Stat::new("values_unpacked", sums.values_unpacked),
-        Stat::new("unpack_cpu_us", sums.unpack_nanos / 1_000),
-        Stat::new("get_unreadable", sums.get_unreadable),
-        Stat::new("dictionaries", usage.dictionaries),
-        Stat::new("dictionary_bytes", usage.dictionary_bytes),
-    ]);
+/// The lines that no metric shows, in their order: name, and what it is.
+pub fn alone_lines() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = GENERAL.iter().chain(OF_TLS).chain(ITEMS);
+    lines.filter_map(|line| match line {
+        Line::Alone((name, help, _)) => Some((*name, *help)),
+        Shown(_) => None,
+    })
 }
 
 /// `stats slabs`: no class, and what memcached says of all classes together.
@@ -253,25 +203,38 @@ pub fn sizes() -> Vec<Stat> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::clock::Clock;
+    use crate::stats::{Sources, Stats};
     use crate::store::Options;
 
-    #[test]
-    fn every_line_is_a_name_and_one_word_and_no_name_comes_twice() {
+    const ALL: Tls = Tls::On {
+        sessions_kept: true,
+    };
+
+    fn lines(stats: &Stats, clock: &Clock, started: Now, tls: Tls) -> Vec<Stat> {
         let store = Store::new(&Options::default()).unwrap();
-        let now = Clock::manual().now();
         let process = Process {
-            started: now,
+            started,
             connections_max: 4096,
             threads: 4,
         };
-        let tls = Tls::On {
-            sessions_kept: true,
+        let sources = Sources {
+            stats,
+            store: &store,
+            process: &process,
+            settings: &[],
         };
-        let lines = general(&Stats::default(), &store, &process, tls, now);
-        let mut names = std::collections::HashSet::new();
-        for line in lines {
+        general(&Moment::since_reset(sources, clock.now()), tls)
+    }
+
+    #[test]
+    fn every_line_is_a_name_and_one_word_and_no_name_comes_twice() {
+        let clock = Clock::manual();
+        let mut names = BTreeSet::new();
+        for line in lines(&Stats::default(), &clock, clock.now(), ALL) {
             assert!(
                 !line.value.is_empty() && !line.value.contains(' '),
                 "{line:?}"
@@ -284,18 +247,28 @@ mod tests {
     }
 
     #[test]
+    fn every_line_that_a_metric_declares_has_its_place_and_no_other_has_one() {
+        let declared = metrics::all().flat_map(Metric::lines);
+        let mut declared: Vec<&str> = declared.map(|(name, ..)| name).collect();
+        let placed = GENERAL.iter().chain(OF_TLS).chain(ITEMS);
+        let placed = placed.filter_map(|line| match line {
+            Shown(name) => Some(*name),
+            Line::Alone(_) => None,
+        });
+        let mut placed: Vec<&str> = placed.collect();
+        declared.sort_unstable();
+        placed.sort_unstable();
+        assert_eq!(declared, placed);
+    }
+
+    #[test]
     fn tls_is_spoken_of_only_where_it_is_on() {
         let clock = Clock::manual();
-        let process = Process {
-            started: clock.now(),
-            connections_max: 1,
-            threads: 1,
-        };
-        let store = Store::new(&Options::default()).unwrap();
+        let started = clock.now();
         clock.advance(7);
         let stats = Stats::default();
         let shown = |tls| {
-            let lines = general(&stats, &store, &process, tls, clock.now());
+            let lines = lines(&stats, &clock, started, tls);
             let of_tls = lines
                 .into_iter()
                 .filter(|line| line.name.contains("ssl") || line.name.contains("cert"))
@@ -307,15 +280,21 @@ mod tests {
         let three = "ssl_handshake_errors=0 ssl_proto_errors=0 time_since_server_cert_refresh";
         assert_eq!(shown(on(false)), format!("{three}=7"), "since the start");
         let refreshed = &stats.server.ssl_last_cert_refresh;
-        refreshed.store(
-            clock.now().seconds - 2,
-            std::sync::atomic::Ordering::Relaxed,
-        );
+        refreshed.store(clock.now().seconds - 2, Relaxed);
         assert_eq!(shown(on(true)), format!("ssl_new_sessions=0 {three}=2"));
     }
 
     #[test]
-    fn times_have_six_decimals() {
-        assert_eq!(seconds(Duration::from_micros(1_000_042)), "1.000042");
+    fn times_are_seconds_with_six_decimals_or_microseconds_where_the_name_says_so() {
+        assert_eq!(
+            number("rusage_user", 1_000_042_999, 1_000_000_000),
+            "1.000042"
+        );
+        assert_eq!(
+            number("pack_cpu_us", 1_000_042_999, 1_000_000_000),
+            "1000042"
+        );
+        assert_eq!(number("time_in_listen_disabled_us", 42, MICROS), "42");
+        assert_eq!(number("curr_items", 42, 1), "42");
     }
 }

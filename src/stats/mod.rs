@@ -1,8 +1,9 @@
 //! Floor 2: counters, and their views.
 //!
 //! Every worker counts into its own [`Counters`], without sharing a cache line with another; a reader
-//! sums them ([`Stats::snapshot`]). `memcached` shows the sums under memcached's names, `prometheus`
-//! as metrics. The server also keeps its register of open connections here (`connections`), since
+//! sums them ([`Stats::snapshot`]). A [`Moment`] is all that is counted, read once; what is shown of it is declared
+//! once (`metrics`): `memcached` makes the lines of `stats` from that, `prometheus` what a scrape gets, `reference`
+//! docs/metrics.md. The server also keeps its register of open connections here (`connections`), since
 //! `stats conns` shows it.
 //!
 //! Invariants:
@@ -12,9 +13,13 @@
 
 pub mod connections;
 mod detail;
+mod histograms;
 mod inherited;
 pub mod memcached;
+pub mod metrics;
+mod moment;
 pub mod prometheus;
+pub mod reference;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -25,7 +30,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{Counts, Store};
 pub use detail::{Access, Detail};
+pub use histograms::Histograms;
 pub use inherited::Totals;
+pub use moment::{Moment, Sources};
 
 /// A count with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -213,6 +220,8 @@ pub struct Stats {
     zero: Mutex<Sums>,
     /// Counters of the server's own.
     pub server: ServerCounters,
+    /// How lengths and times are spread.
+    pub histograms: Histograms,
     /// The open connections.
     pub connections: connections::Connections,
     /// Counts by key prefix.

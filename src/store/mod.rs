@@ -138,8 +138,14 @@ pub struct Usage {
     pub dictionary_bytes: u64,
     /// Dictionaries alive.
     pub dictionaries: u64,
-    /// The limit for the two above.
+    /// The limit for segments and tables.
     pub limit_bytes: u64,
+    /// Segments of new items.
+    pub probation_segments: u32,
+    /// Segments of items that proved themselves.
+    pub main_segments: u32,
+    /// Segments in use that are in neither chain: being emptied, or filled by a large value.
+    pub other_segments: u32,
 }
 
 /// A bounded store of items, shared by all workers.
@@ -321,14 +327,22 @@ impl Store {
     /// Where the memory is. Walks the segments' states: microseconds, not nanoseconds.
     pub fn usage(&self) -> Usage {
         let sum = |count: fn(&State) -> u64| self.states.iter().map(count).sum();
+        let (in_use, [probation_segments, main_segments]) = {
+            let log = self.log.lock();
+            let of = |chain: Chain| log.chains[chain as usize].segments;
+            (log.in_use, [of(Chain::Probation), of(Chain::Main)])
+        };
         Usage {
             items: sum(|state| u64::from(state.live_items.load(Relaxed))),
             item_bytes: sum(|state| state.live_bytes.load(Relaxed)),
-            segment_bytes: u64::from(self.log.lock().in_use) * self.geometry.segment_bytes,
+            segment_bytes: u64::from(in_use) * self.geometry.segment_bytes,
             table_bytes: self.table_bytes(),
             dictionary_bytes: self.dictionaries.bytes(),
             dictionaries: self.dictionaries.numbers().count() as u64,
             limit_bytes: self.limit_bytes.load(Relaxed),
+            probation_segments,
+            main_segments,
+            other_segments: in_use.saturating_sub(probation_segments + main_segments),
         }
     }
 

@@ -54,6 +54,14 @@ impl Arriving<'_> {
         }
     }
 
+    /// Length of the value; 0 of one that goes by.
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Arriving::Into(upload) => upload.value_bytes,
+            Arriving::Past { .. } => 0,
+        }
+    }
+
     /// Takes the next bytes of the value. Copies them at most once, under no lock.
     ///
     /// # Panics

@@ -3,15 +3,24 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::thread;
 
-use crate::daemon::{Daemon, LIMIT, PROGRAM, is_root, refused};
+use crate::daemon::{Daemon, LIMIT, MIB, PROGRAM, is_root, refused};
 
-/// Asks once; gives status line, head and body.
+const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Asks once, as a client on this machine does; gives status line, head and body.
 fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String, String) {
+    say(
+        address,
+        &format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+    )
+}
+
+/// Sends a request after which the connection ends; gives status line, head and body.
+fn say(address: SocketAddr, request: &str) -> (String, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
@@ -56,8 +65,60 @@ fn metrics_and_health_are_served() {
             "{path}"
         );
     }
-    let (status, _, _) = ask(daemon.http(), "POST", "/metrics");
-    assert_eq!(status, "HTTP/1.1 405 Method Not Allowed");
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"] {
+        let (status, head, body) = ask(daemon.http(), method, "/metrics");
+        assert_eq!(status, "HTTP/1.1 405 Method Not Allowed", "{method}");
+        assert!(head.contains("allow: get, head"), "{head}");
+        assert_eq!(body, "only GET and HEAD\n", "{method}");
+    }
+}
+
+#[test]
+fn a_request_that_is_addressed_to_somebody_else_is_refused() {
+    let daemon =
+        Daemon::with("-l 127.0.0.1:0 --http 127.0.0.1:0 --http-hosts unit.example,10.9.8.7");
+    let status = |host: &str| {
+        let request = format!("GET /metrics HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+        let (status, _, body) = say(daemon.http(), &request);
+        assert_eq!(
+            status.ends_with("200 OK"),
+            body.contains("memcached_up 1"),
+            "{host}"
+        );
+        status.split(' ').nth(1).unwrap().to_owned()
+    };
+    for own in [
+        "localhost",
+        "127.0.0.1:9150",
+        "[::1]:9150",
+        "Unit.Example:80",
+        "10.9.8.7",
+    ] {
+        assert_eq!(status(&format!("Host: {own}\r\n")), "200", "{own}");
+    }
+    for other in [
+        "evil.example",
+        "localhost.evil.example:9150",
+        "192.0.2.1",
+        "other.unit.example",
+    ] {
+        assert_eq!(status(&format!("Host: {other}\r\n")), "421", "{other}");
+    }
+    for unclear in [
+        "",
+        "Host: localhost\r\nHost: localhost\r\n",
+        "Host: a b\r\n",
+    ] {
+        assert_eq!(status(unclear), "400", "{unclear}");
+    }
+    let target =
+        "GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert!(say(daemon.http(), target).0.contains("421"));
+    let old = say(daemon.http(), "GET /healthz HTTP/1.0\r\n\r\n");
+    assert_eq!(
+        old.0, "HTTP/1.0 200 OK",
+        "health checks of old name no host"
+    );
 }
 
 #[test]
@@ -70,13 +131,68 @@ fn slow_http_clients_hold_nothing_up() {
     };
     let _slow: Vec<TcpStream> = (0..20).map(connect).collect();
     let mut unread = TcpStream::connect(daemon.http()).unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
-    unread.write_all(&request.repeat(1_000)).unwrap();
+    unread.write_all(SCRAPE.repeat(1_000).as_bytes()).unwrap();
     let mut client = daemon.client();
     client.must_set("k", b"value");
     assert_eq!(client.get("k").as_deref(), Some(&b"value"[..]));
     assert_eq!(ask(daemon.http(), "GET", "/healthz").0, "HTTP/1.1 200 OK");
     daemon.stop();
+}
+
+#[test]
+fn scrapers_that_never_read_take_no_memory() {
+    let daemon = daemon();
+    assert_eq!(ask(daemon.http(), "GET", "/metrics").0, "HTTP/1.1 200 OK");
+    let before = daemon.memory("VmRSS");
+    let connect = |_| {
+        let mut stream = TcpStream::connect(daemon.http()).unwrap();
+        stream.write_all(SCRAPE.repeat(1_000).as_bytes()).unwrap();
+        stream
+    };
+    let unread: Vec<TcpStream> = (0..30).map(connect).collect();
+    // Answered behind them: they have been taken up, and have come as far as they come.
+    for _ in 0..10 {
+        assert_eq!(ask(daemon.http(), "GET", "/metrics").0, "HTTP/1.1 200 OK");
+    }
+    let grown = daemon.memory("VmRSS").saturating_sub(before);
+    assert!(
+        grown < 8 * MIB,
+        "{grown} bytes for {} scrapers",
+        unread.len()
+    );
+}
+
+#[test]
+fn thousands_of_scrapes_at_once_are_answered_and_the_cache_beside_them() {
+    let daemon = daemon();
+    let mut client = daemon.client();
+    client.must_set("k", b"value");
+    let address = daemon.http();
+    let scrapers: Vec<_> = (0..4)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.set_read_timeout(Some(LIMIT)).unwrap();
+                let mut writer = stream.try_clone().unwrap();
+                let asking = thread::spawn(move || {
+                    writer.write_all(SCRAPE.repeat(999).as_bytes()).unwrap();
+                    let last = SCRAPE.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+                    writer.write_all(last.as_bytes()).unwrap();
+                });
+                let mut text = String::new();
+                stream.read_to_string(&mut text).unwrap();
+                asking.join().unwrap();
+                text.matches("HTTP/1.1 200 OK").count()
+            })
+        })
+        .collect();
+    while !scrapers.iter().all(|scraper| scraper.is_finished()) {
+        assert_eq!(client.get("k").as_deref(), Some(&b"value"[..]));
+        assert!(daemon.client().get("k").is_some(), "a new connection");
+    }
+    for scraper in scrapers {
+        assert_eq!(scraper.join().unwrap(), 1_000);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod http;
 mod load;
 mod logs;
 mod manager;
+mod metrics;
 mod privileges;
 mod replace;
 mod restart;

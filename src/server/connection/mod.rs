@@ -36,6 +36,7 @@ use super::worker::Worker;
 use crate::clock::{Clock, Now};
 use crate::engine::Found;
 use crate::protocol::codec::Protocol;
+use crate::stats::Histograms;
 use crate::stats::connections::{self, Order, State};
 pub use parked::ParkedConnection;
 
@@ -47,12 +48,15 @@ thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers {
         input: vec![0; READ_BYTES],
         output: Vec::with_capacity(READ_BYTES),
+        turns: 0,
     });
 }
 
 struct Buffers {
     input: Vec<u8>,
     output: Vec<u8>,
+    /// Turns of all of them, of which some are timed.
+    turns: u32,
 }
 
 /// How a turn ended.
@@ -326,7 +330,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             None => Output::with_buffer(std::mem::take(&mut buffers.output)),
         };
         output.full_at(self.unsent_bytes_max());
-        if self.input.is_empty() {
+        let ended = if self.input.is_empty() {
             let shared = std::mem::take(&mut buffers.input);
             let ended = self.execute(None, &shared[..read], output, now, buffers, context);
             buffers.input = shared;
@@ -335,7 +339,20 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             self.input.extend_from_slice(&buffers.input[..read]);
             let own = std::mem::take(&mut self.input);
             self.execute(Some(own), &[], output, now, buffers, context)
+        };
+        buffers.turns = buffers.turns.wrapping_add(1);
+        if buffers.turns.is_multiple_of(Histograms::SERVES_A_SAMPLE) {
+            self.note_time(now);
         }
+        ended
+    }
+
+    /// Counts the time since the requests of a turn were read.
+    #[cold]
+    fn note_time(&self, since: Now) {
+        let nanos = Clock::System.now().nanos.saturating_sub(since.nanos);
+        let histograms = &self.worker.engine.stats().histograms;
+        histograms.serve_nanos.count(nanos);
     }
 
     /// How much a turn reads: what is left of it has to be kept, so little while there is no room
