@@ -21,7 +21,7 @@ fn admit(criterion: &mut Criterion) {
         ("without rules", None),
         ("by the socket table", Some(rules)),
     ] {
-        let access = Access::new(rules).unwrap();
+        let access = Access::new(rules, false).unwrap();
         group.bench_function(name, |bencher| {
             bencher.iter(|| black_box(access.admit(Socket::Tcp(&accepted, ends))));
         });

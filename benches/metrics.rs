@@ -28,6 +28,7 @@ fn full(now_seconds: u32) -> Store {
             key: &number.to_le_bytes(),
             value: &[&VALUE],
             packing: Packing::NONE,
+            class: 0,
             client_flags: 0,
             expiry: Some(now_seconds + 300),
             condition: Condition::Always,

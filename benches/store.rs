@@ -31,6 +31,7 @@ fn put_value(store: &Store, number: u64, value: &[u8]) {
         key: &key(number),
         value: &[black_box(value)],
         packing: Packing::NONE,
+        class: 0,
         client_flags: 0,
         expiry: Some(NOW + 300),
         condition: Condition::Always,

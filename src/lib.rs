@@ -50,6 +50,8 @@
 //! - *packed*: stored in fewer bytes than the client gave. *dictionary*: what packed values share, kept in
 //!   the heap. *head*: of a packed value, its length and checksum; of a token, what stands before its
 //!   catalogue.
+//! - *class*: what kind of thing a client keeps, told by the shapes of key and value. *service*: the user at
+//!   the other end of a connection. Both are for statistics.
 //! - Ways out, one word each ([`store::Cause`]): expired, evicted, deleted, replaced, flushed, revoked.
 //! - *seconds* are [`clock::Now`]'s: since boot, never running backwards, the same in every process.
 

@@ -300,6 +300,20 @@ fn names_of_the_http_port_come_from_one_source() {
 }
 
 #[test]
+fn services_are_named_and_a_validation_costs_a_tenth_of_a_second_unless_said_otherwise() {
+    let said = |line: &str| {
+        let config = run(false, line, "", "");
+        (
+            config.server.service_names,
+            config.engine.validation_cost_ms,
+        )
+    };
+    assert_eq!(said(""), (true, 100));
+    let line = "--no-service-names --validation-cost-ms 40";
+    assert_eq!(said(line), (false, 40));
+}
+
+#[test]
 fn what_is_accepted_without_effect_is_listed_once() {
     let line = "-f 1.1 -n 96 -L -W -e /m -N 2 -o no_lru_crawler,slab_automove=2 -r -l tag[a]:::1";
     let config = run(false, line, "", "");

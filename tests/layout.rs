@@ -88,7 +88,7 @@ const RULES: &[Rule] = &[
         within: &["src/"],
         except: &["src/store/"],
         paths: NOTHING,
-        words: &["store::audit", "store::compaction", "store::dictionary", "store::eviction", "store::ghost", "store::heap", "store::index", "store::item",
+        words: &["store::audit", "store::compaction", "store::departures", "store::dictionary", "store::eviction", "store::ghost", "store::heap", "store::index", "store::item",
                  "store::packing", "store::recovery", "store::returns", "store::segment", "store::superblock", "store::upload"],
     },
     Rule {

@@ -16,7 +16,7 @@ use corpus::{Cloud, Random, Recorded, mac, recorded};
 use proptest::prelude::*;
 use tokencached::clock::Clock;
 use tokencached::engine::{Engine, Options};
-use tokencached::stats::Counters;
+use tokencached::stats::WorkerCounters;
 use tokencached::stats::memcached::Process;
 use tokencached::store::{self, Store};
 
@@ -26,7 +26,7 @@ static CLOUD: LazyLock<Cloud> = LazyLock::new(|| Cloud::new(&RECORDED, 0));
 /// An engine with its clock, its counters and the file of its heap.
 struct Server {
     engine: Engine,
-    counters: Arc<Counters>,
+    counters: Arc<WorkerCounters>,
     clock: Clock,
     heap: File,
     store_options: store::Options,

@@ -78,6 +78,8 @@ pub(super) enum Setting {
     MemoryCeiling,
     BufferMemory,
     Http,
+    NoServiceNames,
+    ValidationCostMs,
     HttpHosts,
     AllowRemote,
     NoPacking,
@@ -300,6 +302,12 @@ pub(super) static FLAGS: &[Flag] = &[
          --http itself, separated by commas; requests to others are refused (default: none)"),
     own("allow-remote", Nothing, Set(Setting::AllowRemote),
         "allow -l and --http to name a wildcard address such as 0.0.0.0"),
+    own("no-service-names", Nothing, Set(Setting::NoServiceNames),
+        "count all clients as one service in metrics: neither the kernel nor the user\n\
+         database is asked for that who they are"),
+    own("validation-cost-ms", Value("num"), Set(Setting::ValidationCostMs),
+        "what a validation costs Keystone in milliseconds of CPU, for the metric of\n\
+         what it is spared (default: 100)"),
     own("binary-strict", Nothing, Set(Setting::BinaryStrict),
         "tell failures in the binary protocol for keystonemiddleware's keys too"),
     own("no-packing", Nothing, Set(Setting::NoPacking),

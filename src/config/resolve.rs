@@ -82,6 +82,7 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
     let dump_allowed = !resolver.switch("disable_dumping", &settings.disable_dumping);
     let cas = !resolver.switch("disable_cas", &settings.disable_cas);
     let packing = !resolver.switch("no_packing", &settings.no_packing);
+    let validation_cost_ms = resolver.validation_cost_ms(&settings);
     let delimiter = resolver.delimiter(settings.delimiter);
     let shown_settings = show::stats_settings(&Facts {
         store: &store,
@@ -105,6 +106,7 @@ pub(super) fn resolve(settings: Settings, machine: &Machine) -> Result<Config, C
         shutdown_allowed,
         dump_allowed,
         packing,
+        validation_cost_ms,
         detail_prefix_delimiter: delimiter,
         settings: shown_settings,
         verbosity: Arc::new(AtomicU32::new(verbosity.into())),
@@ -239,6 +241,14 @@ impl<'m> Resolver<'m> {
         })
     }
 
+    fn validation_cost_ms(&mut self, settings: &Settings) -> u32 {
+        let default = u64::from(crate::engine::Options::default().validation_cost_ms);
+        let said = settings.validation_cost_ms.clone();
+        let millis = self.number("validation_cost_ms", said, default);
+        // `settings.rs` keeps it within its type.
+        u32::try_from(millis).unwrap_or(u32::MAX)
+    }
+
     fn eviction(&mut self, settings: &Settings) -> crate::store::Eviction {
         let default = crate::store::Eviction::default();
         let said = settings.lasting_idle.clone();
@@ -309,6 +319,7 @@ impl<'m> Resolver<'m> {
             requests_per_event: u32::try_from(requests).unwrap_or(u32::MAX),
             buffer_budget_bytes: usize::try_from(buffers.value).unwrap_or(usize::MAX),
             http: self.http(settings.http.clone(), &settings.http_hosts, allow_remote)?,
+            service_names: !self.switch("no_service_names", &settings.no_service_names),
             user: self.user(settings.user.clone())?,
             pid_file: self.path("pidfile", &settings.pidfile),
             port_file: self.machine.port_file.clone(),

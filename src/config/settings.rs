@@ -105,6 +105,8 @@ pub(super) struct Settings {
     pub(super) memory_ceiling: Said<u64>,
     pub(super) buffer_memory: Said<u64>,
     pub(super) http: Said<Http>,
+    pub(super) no_service_names: Said<bool>,
+    pub(super) validation_cost_ms: Said<u64>,
     /// Empty where nothing is said.
     pub(super) http_hosts: Vec<Sourced<String>>,
     pub(super) allow_remote: Said<bool>,
@@ -191,6 +193,8 @@ impl Settings {
             memory_ceiling: self.memory_ceiling.or(lower.memory_ceiling),
             buffer_memory: self.buffer_memory.or(lower.buffer_memory),
             http: self.http.or(lower.http),
+            no_service_names: self.no_service_names.or(lower.no_service_names),
+            validation_cost_ms: self.validation_cost_ms.or(lower.validation_cost_ms),
             http_hosts: either(self.http_hosts, lower.http_hosts),
             allow_remote: self.allow_remote.or(lower.allow_remote),
             no_packing: self.no_packing.or(lower.no_packing),
@@ -272,6 +276,10 @@ impl Settings {
             Setting::MemoryCeiling => self.memory_ceiling = said(units::size(text, MIB)?, origin),
             Setting::BufferMemory => self.buffer_memory = said(buffer_memory(text)?, origin),
             Setting::Http => self.http = said(http(text)?, origin),
+            Setting::ValidationCostMs => {
+                self.validation_cost_ms = said(count(text, COST_MS)?, origin);
+            }
+            Setting::NoServiceNames => self.no_service_names = said(switch(text)?, origin),
             Setting::HttpHosts => self.add_http_hosts(text, origin)?,
             Setting::AllowRemote => self.allow_remote = said(switch(text)?, origin),
             Setting::NoPacking => self.no_packing = said(switch(text)?, origin),
@@ -319,6 +327,9 @@ const CONNECTIONS: (u64, u64) = (1, 1_048_576);
 const THREADS: (u64, u64) = (1, 1024);
 const REQUESTS: (u64, u64) = (1, i32::MAX as u64);
 const IDLE_SECONDS: (u64, u64) = (1, i32::MAX as u64);
+
+/// A minute at most.
+const COST_MS: (u64, u64) = (1, 60_000);
 const BACKLOG: (u64, u64) = (1, i32::MAX as u64);
 /// The path of a unix socket has 108 bytes in the kernel, the last one zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;

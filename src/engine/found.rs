@@ -8,6 +8,7 @@ use crate::packing::{Damaged, Packing};
 use crate::protocol::reply::{Unreadable, Value};
 use crate::stats::Counters;
 use crate::store::{self, ItemRef};
+use crate::token::class::Class;
 
 /// Of so many unpackings one is timed, for all.
 const TIMED: u64 = 16;
@@ -35,6 +36,11 @@ impl<'e> Found<'e> {
     /// Opaque to the server.
     pub fn client_flags(&self) -> u32 {
         self.item.client_flags()
+    }
+
+    /// What it was taken for when it was stored.
+    pub fn class(&self) -> Class {
+        Class::from_number(self.item.class())
     }
 
     /// What `cas` compares.

@@ -17,6 +17,7 @@ use crate::stats::{Access, Counters};
 use crate::store::{
     self, AT_ONCE, Condition, Fetch, Invalidation, Marks, NEVER, Outcome, Put, Seen, Unmet,
 };
+use crate::token::class::Class;
 
 impl Engine {
     /// `mg`
@@ -45,8 +46,10 @@ impl Engine {
                 Err(miss) => {
                     if let Some(exptime) = terms.vivify {
                         match self.vivify(key, exptime, terms, now) {
-                            Some(Outcome::Stored(cas_unique)) => {
+                            Some(Outcome::Stored { cas_unique, .. }) => {
                                 count_found(terms, counters);
+                                // Its client has to make it.
+                                counters.by_class.miss(key.0, miss.cause());
                                 return self.vivified(cas_unique, exptime, terms, now);
                             }
                             // Another client was faster: this one finds its item.
@@ -54,7 +57,7 @@ impl Engine {
                             None => {}
                         }
                     }
-                    self.count_miss(miss, counters);
+                    self.count_miss(key, miss, counters);
                     return Reply::Miss;
                 }
             }
@@ -71,6 +74,7 @@ impl Engine {
             key: key.0,
             value: &[],
             packing: store::Packing::NONE,
+            class: Class::of(key.0, b"") as u8,
             client_flags: 0,
             expiry: Some(expiry(last, now)),
             condition: Condition::Absent,
@@ -116,6 +120,7 @@ impl Engine {
         if !terms.by_meta {
             self.stats.detail.count(key.0, Access::Delete);
         }
+        counters.by_class.delete(key.0);
         let unique = self.compared_unique(terms.unique);
         let done = if terms.drop_value {
             match self.drop_value(key, unique, terms, now) {
@@ -167,6 +172,7 @@ impl Engine {
                 key: key.0,
                 value: &[],
                 packing: store::Packing::NONE,
+                class: Class::of(key.0, b"") as u8,
                 client_flags: terms.client_flags,
                 expiry: Some(terms.touch.map_or(NEVER, |exptime| expiry(exptime, now))),
                 condition: Condition::Unchanged {
@@ -181,7 +187,7 @@ impl Engine {
                 },
             };
             match self.store.put(&put, now.seconds) {
-                Ok(Outcome::Stored(_)) => return Some(Ok(())),
+                Ok(Outcome::Stored { .. }) => return Some(Ok(())),
                 Ok(_) => {}
                 Err(_) => return None,
             }

@@ -7,6 +7,7 @@
 //! - everything that is counted of a command is counted here, once;
 //! - values are packed and unpacked here alone: clients never see it.
 
+mod arithmetic;
 mod dictionaries;
 mod found;
 mod housekeeping;
@@ -24,7 +25,7 @@ use crate::clock::Now;
 use crate::packing::Packing;
 use crate::protocol::command::{self, Command, Exptime, Key};
 use crate::protocol::error::Error;
-use crate::protocol::reply::{Hit, Reply, Stat};
+use crate::protocol::reply::{Hit, Reply, Stat, Value};
 use crate::stats::memcached::{self, Process};
 use crate::stats::{Access, Counters, Moment, Sources, Stats, Totals};
 use crate::store::{AT_ONCE, ItemRef, Miss, NEVER, Store};
@@ -32,6 +33,9 @@ use crate::store::{AT_ONCE, ItemRef, Miss, NEVER, Store};
 pub use found::Found;
 pub use housekeeping::Housekeeper;
 pub use storing::Begin;
+
+/// What a validation costs Keystone that keeps no cache of its own, in milliseconds of CPU: measured.
+const VALIDATION_COST_MS: u32 = 100;
 
 /// What the engine is told by the configuration.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub struct Options {
     pub detail_prefix_delimiter: Option<u8>,
     /// Pack values that shrink (`--no-packing` absent). What is packed is read all the same.
     pub packing: bool,
+    /// What Keystone's validation of a token costs, in milliseconds of CPU, for metrics.
+    pub validation_cost_ms: u32,
     /// What `stats settings` shows, in order; each value is one word.
     pub settings: Vec<(String, String)>,
     /// How much is logged, shared with the log's filter (`-v`).
@@ -77,6 +83,7 @@ impl Default for Options {
             dump_allowed: true,
             detail_prefix_delimiter: None,
             packing: true,
+            validation_cost_ms: VALIDATION_COST_MS,
             settings: Vec::new(),
             verbosity: Arc::default(),
             certificates: None,
@@ -131,6 +138,12 @@ impl Engine {
         self.stats.totals(&self.store, &self.process)
     }
 
+    /// Goes on from what the processes before this one have counted. Called once, before anything is.
+    pub fn inherit(&self, totals: &Totals) {
+        self.stats.inherit(totals);
+        totals.give_departures(self.store.departures());
+    }
+
     /// Returns once a client has asked for the server's end, which `-A` allows.
     pub async fn shutdown_asked(&self) {
         self.shutdown.notified().await;
@@ -152,6 +165,7 @@ impl Engine {
             store: &self.store,
             process: &self.process,
             settings: &self.options.settings,
+            validation_cost_ms: self.options.validation_cost_ms,
         }
     }
 
@@ -198,6 +212,13 @@ impl Engine {
                 touch: Some(exptime),
                 ..
             } => self.get_and_touch(key, exptime, counters, now),
+            Command::Touch { key, exptime } => {
+                counters.by_class.touch(key.0);
+                match self.touch(key, exptime, counters, now) {
+                    Ok(_) => Reply::Touched,
+                    Err(_) => Reply::NotFound,
+                }
+            }
             Command::Store(ref store) => self.store(store, counters, now),
             Command::Delete {
                 key,
@@ -210,10 +231,22 @@ impl Engine {
                 delta,
                 ref terms,
             } => self.arithmetic(key, (direction, delta), terms.as_ref(), counters, now),
-            Command::Touch { key, exptime } => match self.touch(key, exptime, counters, now) {
-                Ok(_) => Reply::Touched,
-                Err(_) => Reply::NotFound,
-            },
+            ref other => {
+                counters.by_class.other();
+                self.execute_other(other, counters, now)
+            }
+        }
+    }
+
+    /// Carries out what is about no item, or about one and no part of what a cache is for.
+    #[inline(never)]
+    fn execute_other<'e, 'b>(
+        &'e self,
+        command: &Command<'b>,
+        counters: &'e Counters,
+        now: Now,
+    ) -> Reply<'b, Found<'e>> {
+        match *command {
             Command::FlushAll { at } => self.flush_all(at, counters, now),
             Command::CacheMemlimit { megabytes } => self.cache_memlimit(megabytes, now),
             Command::Verbosity { level } => {
@@ -224,7 +257,13 @@ impl Engine {
             Command::Stats(stats) => self.show(stats, now),
             Command::Version => Reply::Version,
             Command::Inspect { key, .. } => self.inspect(key, counters, now),
-            Command::Nothing => Reply::Nothing,
+            // All but the first are `execute`'s own.
+            Command::Nothing
+            | Command::Get { .. }
+            | Command::Store(_)
+            | Command::Delete { .. }
+            | Command::Arithmetic { .. }
+            | Command::Touch { .. } => Reply::Nothing,
             // Who asks for authentication answers it before it comes here.
             Command::Sasl(_) => Reply::Error(Error::UnknownCommand),
             Command::Shutdown { .. } if !self.options.shutdown_allowed => {
@@ -255,7 +294,7 @@ impl Engine {
                 Reply::Hit(self.hit(key, item, counters))
             }
             Err(miss) => {
-                self.count_miss(miss, counters);
+                self.count_miss(key, miss, counters);
                 self.stats.detail.count(key.0, Access::Miss);
                 Reply::Miss
             }
@@ -263,11 +302,12 @@ impl Engine {
     }
 
     /// Counts a `get` that found nothing.
-    fn count_miss(&self, miss: Miss, counters: &Counters) {
+    fn count_miss(&self, key: Key<'_>, miss: Miss, counters: &Counters) {
         counters.cmd_get.add(1);
+        counters.by_class.miss(key.0, miss.cause());
         counters.get_misses.add(1);
         match miss {
-            Miss::Absent => {}
+            Miss::Absent(_) => {}
             Miss::Expired => counters.get_expired.add(1),
             Miss::Flushed => counters.get_flushed.add(1),
         }
@@ -279,11 +319,13 @@ impl Engine {
         item: ItemRef<'e>,
         counters: &'e Counters,
     ) -> Hit<'b, Found<'e>> {
+        let value = Found::new(item, &self.packing, counters);
+        counters.by_class.hit(value.class(), value.len());
         Hit {
             key,
-            client_flags: item.client_flags(),
-            cas_unique: self.shown_unique(item.cas_unique()),
-            value: Found::new(item, &self.packing, counters),
+            client_flags: value.client_flags(),
+            cas_unique: self.shown_unique(value.cas_unique()),
+            value,
         }
     }
 
@@ -304,7 +346,8 @@ impl Engine {
                 self.stats.detail.count(key.0, Access::Hit);
                 Reply::Hit(self.hit(key, item, counters))
             }
-            Err(_) => {
+            Err(miss) => {
+                counters.by_class.miss(key.0, miss.cause());
                 self.stats.detail.count(key.0, Access::Miss);
                 Reply::Miss
             }
@@ -336,6 +379,7 @@ impl Engine {
         now: Now,
     ) -> Reply<'b, Found<'e>> {
         self.stats.detail.count(key.0, Access::Delete);
+        counters.by_class.delete(key.0);
         if self.store.delete(key.0, now.seconds) {
             counters.delete_hits.add(1);
             Reply::Deleted

@@ -1,12 +1,12 @@
 //! Storage commands: how a value is taken in, packed, and stored.
 //!
-//! The engine's part for `set` and its kin, `append`, `incr` and theirs. What a client gave is packed
+//! The engine's part for `set` and its kin, `append` and theirs; `arithmetic` has the numbers. What a client gave is packed
 //! here if that pays, and what changes a value sees it as the client gave it.
 //!
 //! Invariants:
 //! - a `set` that fails takes the old value with it, as in memcached: a client must not go on reading
 //!   what it meant to replace; an `ms` does so in every mode;
-//! - `append`, `prepend`, `incr`, `decr` and their like in meta are read, change, and store if the item is
+//! - `append`, `prepend` and their like in meta are read, change, and store if the item is
 //!   still the same, again until it is;
 //! - `-I` bounds values as clients give them, whatever they are packed into.
 
@@ -14,15 +14,15 @@ use std::cell::RefCell;
 
 use super::Engine;
 use super::found::Found;
-use super::meta::{UNNOTICED, ttls_of};
+use super::meta::UNNOTICED;
 use crate::clock::{Now, Stopwatch};
 use crate::packing;
-use crate::protocol::command::{self, Direction, Exptime, Key, Mode, Terms};
+use crate::protocol::command::{self, Mode};
 use crate::protocol::error::Error;
-use crate::protocol::number;
-use crate::protocol::reply::{Number, Reply, Stored, Value};
+use crate::protocol::reply::{Reply, Stored, Value};
 use crate::stats::{Access, Counters};
-use crate::store::{self, Arriving, Condition, Fetch, Marks, NEVER, Outcome, Put, Refusal, Seen};
+use crate::store::{self, Arriving, Condition, Marks, Outcome, Put, Refusal, Seen};
+use crate::token::class::Class;
 
 thread_local! {
     /// Where a value is packed on its way into the store.
@@ -88,6 +88,7 @@ impl Engine {
         let put = self.put_of(store, &[], now);
         let value_bytes = arriving.value_bytes();
         let outcome = arriving.finish(&put, now.seconds);
+        self.count_set(&put, value_bytes, outcome, counters);
         self.count_lengths(outcome, value_bytes, value_bytes);
         self.stored(store.mode, outcome, counters)
     }
@@ -131,6 +132,8 @@ impl Engine {
             key: store.key.0,
             value,
             packing: store::Packing::NONE,
+            // Of a value that is still arriving its key alone tells.
+            class: Class::of(store.key.0, store.value.0) as u8,
             client_flags: store.client_flags,
             expiry: Some(super::expiry(store.exptime, now)),
             condition: match store.mode {
@@ -175,13 +178,30 @@ impl Engine {
         let value = [store.value.0];
         let put = self.put_of(store, &value, now);
         match self.put(&put, counters, now) {
-            Ok(outcome) => self.stored(store.mode, outcome, counters),
+            Ok(outcome) => {
+                self.count_set(&put, store.value.0.len(), outcome, counters);
+                self.stored(store.mode, outcome, counters)
+            }
             Err(refusal) => Reply::Error(self.refuse(store, refusal, counters, now)),
         }
     }
 
+    /// Counts a storage command that was tried, by class.
+    fn count_set(&self, put: &Put<'_>, value_bytes: usize, outcome: Outcome, counters: &Counters) {
+        let class = Class::from_number(put.class);
+        counters.by_class.set(class, value_bytes);
+        if let Outcome::Stored { left, .. } = outcome {
+            counters.by_class.stored(class, left);
+        }
+    }
+
     /// Stores a value, packed if that pays. The packing is done here, under no lock.
-    fn put(&self, put: &Put<'_>, counters: &Counters, now: Now) -> Result<store::Outcome, Refusal> {
+    pub(super) fn put(
+        &self,
+        put: &Put<'_>,
+        counters: &Counters,
+        now: Now,
+    ) -> Result<store::Outcome, Refusal> {
         match *put.value {
             [value] if self.may_pack(value.len()) => {
                 ROOM.with_borrow_mut(|room| self.put_packed(put, value, room, counters, now))
@@ -191,7 +211,7 @@ impl Engine {
     }
 
     /// Stores what stands for a value of so many bytes.
-    fn put_counted(
+    pub(super) fn put_counted(
         &self,
         put: &Put<'_>,
         value_bytes: usize,
@@ -203,7 +223,7 @@ impl Engine {
     }
 
     fn count_lengths(&self, outcome: Outcome, value_bytes: usize, stored_bytes: usize) {
-        if let Outcome::Stored(_) = outcome {
+        if let Outcome::Stored { .. } = outcome {
             let histograms = &self.stats.histograms;
             histograms.item_bytes.count(value_bytes as u64);
             histograms.packed_bytes.count(stored_bytes as u64);
@@ -272,6 +292,8 @@ impl Engine {
             return Reply::Error(self.refuse(store, Refusal::TooLarge, counters, now));
         }
         counters.cmd_set.add(1);
+        let class = Class::of(key, added);
+        counters.by_class.set(class, added.len());
         loop {
             let Ok((item, seen)) = self.store.fetch(key, &UNNOTICED, now.seconds) else {
                 match self.vivify_extended(store, counters, now) {
@@ -310,9 +332,9 @@ impl Engine {
                 ..changed(key, &old, &seen, &pieces)
             };
             match self.put(&put, counters, now) {
-                Ok(Outcome::Stored(unique)) => {
+                Ok(Outcome::Stored { cas_unique, .. }) => {
                     return Reply::Stored(Stored {
-                        cas_unique: self.shown_unique(unique),
+                        cas_unique: self.shown_unique(cas_unique),
                         value_bytes: Some(length),
                     });
                 }
@@ -348,156 +370,12 @@ impl Engine {
         let store = command::Store { exptime, ..*store };
         let value = [store.value.0];
         match self.put(&self.put_of(&store, &value, now), counters, now) {
-            Ok(Outcome::Stored(unique)) => Some(Reply::Stored(Stored {
-                cas_unique: self.shown_unique(unique),
+            Ok(Outcome::Stored { cas_unique, .. }) => Some(Reply::Stored(Stored {
+                cas_unique: self.shown_unique(cas_unique),
                 value_bytes: None,
             })),
             Ok(_) => None,
             Err(refusal) => Some(Reply::Error(self.refuse(&store, refusal, counters, now))),
-        }
-    }
-
-    /// `incr`, `decr` and `ma`
-    #[inline(never)]
-    pub(super) fn arithmetic<'e, 'b>(
-        &'e self,
-        key: Key<'b>,
-        (direction, delta): (Direction, u64),
-        terms: Option<&Terms>,
-        counters: &'e Counters,
-        now: Now,
-    ) -> Reply<'b, Found<'e>> {
-        let (hits, misses) = match direction {
-            Direction::Up => (&counters.incr_hits, &counters.incr_misses),
-            Direction::Down => (&counters.decr_hits, &counters.decr_misses),
-        };
-        loop {
-            let Ok((item, seen)) = self.store.fetch(key.0, &NOTICED, now.seconds) else {
-                if let Some((terms, exptime)) = vivified_by(terms) {
-                    match self.vivify_number(key, exptime, terms, now) {
-                        Some(reply) => return reply,
-                        // Another client was faster: its number is counted.
-                        None => continue,
-                    }
-                }
-                misses.add(1);
-                return Reply::NotFound;
-            };
-            let old = Found::new(item, &self.packing, counters);
-            let mut unpacked = Vec::new();
-            let Some(pieces) = pieces_of(&old, &mut unpacked) else {
-                self.note_unreadable(counters);
-                misses.add(1);
-                return Reply::NotFound;
-            };
-            // As in memcached, a value without bytes or in several pieces is no number.
-            let [digits] = pieces[..] else {
-                return Reply::Error(Error::NotNumeric);
-            };
-            let asked = self.compared_unique(terms.and_then(|terms| terms.unique));
-            if asked.is_some_and(|asked| asked != old.cas_unique()) {
-                return Reply::Exists;
-            }
-            let Some(value) = number::counter(digits) else {
-                return Reply::Error(Error::NotNumeric);
-            };
-            let value = match direction {
-                Direction::Up => value.wrapping_add(delta),
-                Direction::Down => value.saturating_sub(delta),
-            };
-            match self.put_number(key, value, (old, &seen), terms, counters, now) {
-                Ok(Outcome::Stored(unique)) => {
-                    hits.add(1);
-                    let number = self.number(value, unique, seen.expiry, terms, now);
-                    return Reply::Number(number);
-                }
-                Ok(_) => {}
-                Err(_) => return Reply::Error(Error::OutOfMemoryForDelta),
-            }
-        }
-    }
-
-    /// Writes a number in the place of another.
-    fn put_number(
-        &self,
-        key: Key<'_>,
-        value: u64,
-        (old, seen): (Found<'_>, &Seen),
-        terms: Option<&Terms>,
-        counters: &Counters,
-        now: Now,
-    ) -> Result<Outcome, Refusal> {
-        // As in memcached, the value keeps its length: spaces take the place of all that is lost.
-        let mut digits = value.to_string().into_bytes();
-        digits.resize(digits.len().max(old.len()), b' ');
-        let digits = [&digits[..]];
-        let put = changed(key.0, &old, seen, &digits);
-        // memcached writes in place where it can, and what is noted of the item stays then.
-        let marks = if digits[0].len() == old.len() {
-            seen.marks
-        } else {
-            put.marks
-        };
-        // Let go, so that the new number may be written in the old one's place.
-        drop(old);
-        let touch = terms.and_then(|terms| terms.touch);
-        let put = Put {
-            cas_unique: terms.and_then(|terms| terms.new_unique),
-            expiry: touch.map(|exptime| super::expiry(exptime, now)),
-            marks,
-            ..put
-        };
-        self.put(&put, counters, now)
-    }
-
-    /// Makes the number that `ma` did not find; `None` if it is there now.
-    fn vivify_number<'e, 'b>(
-        &'e self,
-        key: Key<'b>,
-        exptime: Exptime,
-        terms: &Terms,
-        now: Now,
-    ) -> Option<Reply<'b, Found<'e>>> {
-        let digits = terms.initial.to_string();
-        let last = match terms.touch {
-            Some(touch) if terms.touch_after_vivify => touch,
-            _ => exptime,
-        };
-        let put = Put {
-            key: key.0,
-            value: &[digits.as_bytes()],
-            packing: store::Packing::NONE,
-            client_flags: 0,
-            expiry: Some(super::expiry(last, now)),
-            condition: Condition::Absent,
-            cas_unique: terms.new_unique,
-            marks: Marks {
-                binary_key: terms.key_is_binary,
-                ..Marks::default()
-            },
-        };
-        match self.put_counted(&put, digits.len(), now) {
-            Ok(Outcome::Stored(unique)) => Some(Reply::Number(Number {
-                ttls: ttls_of(NEVER, Some(exptime), terms, now),
-                ..self.number(terms.initial, unique, NEVER, None, now)
-            })),
-            Ok(_) => None,
-            Err(_) => Some(Reply::Error(Error::OutOfMemoryForNumber)),
-        }
-    }
-
-    fn number(
-        &self,
-        value: u64,
-        unique: u64,
-        expiry: u32,
-        terms: Option<&Terms>,
-        now: Now,
-    ) -> Number {
-        Number {
-            value,
-            cas_unique: self.shown_unique(unique),
-            ttls: terms.map_or_else(Default::default, |terms| ttls_of(expiry, None, terms, now)),
         }
     }
 
@@ -510,14 +388,14 @@ impl Engine {
         counters.cmd_set.add(1);
         if let Mode::Cas(_) = mode {
             match outcome {
-                Outcome::Stored(_) => counters.cas_hits.add(1),
+                Outcome::Stored { .. } => counters.cas_hits.add(1),
                 Outcome::Exists | Outcome::NotStored => counters.cas_badval.add(1),
                 Outcome::NotFound => counters.cas_misses.add(1),
             }
         }
         match outcome {
-            Outcome::Stored(unique) => Reply::Stored(Stored {
-                cas_unique: self.shown_unique(unique),
+            Outcome::Stored { cas_unique, .. } => Reply::Stored(Stored {
+                cas_unique: self.shown_unique(cas_unique),
                 value_bytes: None,
             }),
             Outcome::NotStored => Reply::NotStored,
@@ -527,28 +405,24 @@ impl Engine {
     }
 }
 
-/// A look-up that counts as a read, and asks for nothing else.
-const NOTICED: Fetch = Fetch {
-    unnoticed: false,
-    ..UNNOTICED
-};
-
 /// The CAS unique that `ms` asks for; as in memcached, 0 asks for none.
 fn new_unique(store: &command::Store<'_>) -> Option<u64> {
     let asked = store.terms.and_then(|terms| terms.new_unique);
     asked.filter(|&unique| unique != 0)
 }
 
-fn vivified_by(terms: Option<&Terms>) -> Option<(&Terms, Exptime)> {
-    terms.and_then(|terms| Some((terms, terms.vivify?)))
-}
-
 /// A put that changes an item's value and nothing else about it.
-fn changed<'a>(key: &'a [u8], old: &Found<'_>, seen: &Seen, value: &'a [&'a [u8]]) -> Put<'a> {
+pub(super) fn changed<'a>(
+    key: &'a [u8],
+    old: &Found<'_>,
+    seen: &Seen,
+    value: &'a [&'a [u8]],
+) -> Put<'a> {
     Put {
         key,
         value,
         packing: store::Packing::NONE,
+        class: old.class() as u8,
         client_flags: old.client_flags(),
         expiry: None,
         condition: Condition::Unchanged {
@@ -569,7 +443,10 @@ fn lengths(pieces: &[&[u8]]) -> usize {
 }
 
 /// A found value as it came, in pieces; a packed one is unpacked for it. `None` if it is damaged.
-fn pieces_of<'a>(found: &'a Found<'_>, unpacked: &'a mut Vec<u8>) -> Option<Vec<&'a [u8]>> {
+pub(super) fn pieces_of<'a>(
+    found: &'a Found<'_>,
+    unpacked: &'a mut Vec<u8>,
+) -> Option<Vec<&'a [u8]>> {
     if !found.is_in_place() {
         found.append_to(unpacked).ok()?;
         return Some(vec![unpacked]);

@@ -30,11 +30,12 @@ use super::listener::{Accepted, Listener, Place, Source};
 use super::peer::Unnamed;
 use super::tls::{self, Tls, Verify};
 use super::worker::{Worker, WorkerThread};
-use super::{Security, StartError};
+use super::{Security, StartError, user_database};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::protocol::codec::Protocol;
 use crate::stats::connections::{self, Address, State};
+use crate::stats::services::Service;
 
 /// How long accepting pauses when there are no descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -94,7 +95,7 @@ impl Acceptor {
     /// anything is accepted. Does not block.
     pub fn go_on(self: &Arc<Acceptor>, arrived: Arrived, listeners: &[Arc<Listener>]) {
         if let Some(totals) = arrived.totals() {
-            self.engine.stats().inherit(totals);
+            self.engine.inherit(totals);
         }
         let (all, mut gone_on) = (arrived.len(), 0);
         for newcomer in arrived {
@@ -171,7 +172,7 @@ impl Acceptor {
 
     /// Decides on a new connection. Never blocks.
     fn admit(&self, socket: &Accepted) -> Decision {
-        if self.access.is_on() {
+        if self.access.asks() {
             let lookups = &self.engine.stats().server.peer_lookups;
             lookups.fetch_add(1, Relaxed);
         }
@@ -263,7 +264,10 @@ impl Acceptor {
         let protocol = listener.protocol;
         let number = self.next.fetch_add(1, Relaxed) % self.workers.len();
         let target = &self.workers[number];
-        let info = Arc::new(client(&socket, listener, admission, &begin).enter(&listener.name));
+        let client = client(&socket, listener, admission, &begin);
+        let mut info = client.enter(&listener.name);
+        info.service = self.service_of(admission.uid, begin.last_command.is_none());
+        let info = Arc::new(info);
         tracing::debug!("{} came in on {}", info.peer, listener.name);
         let guard = Counted::new(&self.engine, &info, begin.last_command.is_none());
         let worker = Arc::clone(&target.worker);
@@ -300,6 +304,25 @@ impl Acceptor {
                 })
             }
         };
+    }
+
+    /// The service that a user's connection counts for. The user's name is looked up by the way.
+    fn service_of(&self, uid: Option<u32>, is_new: bool) -> Service {
+        let services = &self.engine.stats().services;
+        let service = services.of(uid.filter(|_| self.access.names_services()));
+        if is_new {
+            services.count_accepted(service);
+        }
+        if let Some(uid) = services.wants_name(service, Clock::System.now().seconds) {
+            let engine = Arc::clone(&self.engine);
+            tokio::task::spawn_blocking(move || {
+                engine
+                    .stats()
+                    .services
+                    .set_name(uid, user_database::name_of(uid));
+            });
+        }
+        service
     }
 
     fn is_full(&self) -> bool {

@@ -5,7 +5,7 @@
 //! [`Access::reconsider`] for the connections that there are. Who is at the other end, `peer` finds.
 //!
 //! Invariants:
-//! - without rules nothing is looked up, and everybody who can connect may;
+//! - without rules everybody who can connect may; who it is, is looked up for metrics alone, if at all;
 //! - with rules, whoever cannot be named is refused;
 //! - [`Rules::verdict`] is a function of a person: `deny` goes before `read_only`, that before `connect`,
 //!   that before the default;
@@ -18,20 +18,19 @@
 //!   named within one of their own.
 
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::unistd::{Uid, User, getgrouplist};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::complaint::Quota;
 pub use super::peer::Ends;
 use super::peer::{self, Peers, Unnamed};
+use super::user_database;
 use crate::clock::Clock;
 
 /// Users of services beyond the system's own range: those that Debian gives its packages (`60000` to `64999`
@@ -201,7 +200,8 @@ impl Refusal {
     pub fn line(&self, done: &str, listener: &str) -> String {
         match self {
             Refusal::User { uid, verdict } => {
-                let name = name_of(*uid).map(|name| format!(" ({})", name.escape_debug()));
+                let name =
+                    user_database::name_of(*uid).map(|name| format!(" ({})", name.escape_debug()));
                 let name = name.unwrap_or_default();
                 let why = match verdict {
                     Verdict::Denied => "in [access] deny",
@@ -227,7 +227,8 @@ pub struct Access(Mutex<State>);
 struct State {
     rules: Option<Rules>,
     server_uid: u32,
-    /// Open from the first rules on.
+    names_services: bool,
+    /// Open from the first rules on, or from the start.
     peers: Option<Peers>,
     /// Groups by user, where a rule names one.
     groups: HashMap<u32, Groups>,
@@ -254,18 +255,28 @@ pub enum Decision {
 }
 
 impl Access {
-    /// Puts the first rules in force.
+    /// Puts the first rules in force. Without any, `names_services` says whether to ask all the same who
+    /// connects.
     ///
     /// # Errors
-    /// If the kernel does not say who is at the other end of a TCP connection.
-    pub fn new(rules: Option<Rules>) -> io::Result<Access> {
+    /// If there are rules, and the kernel does not say who is at the other end of a TCP connection.
+    pub fn new(rules: Option<Rules>, names_services: bool) -> io::Result<Access> {
         let access = Access(Mutex::new(State {
             rules: None,
+            names_services,
             server_uid: nix::unistd::geteuid().as_raw(),
             peers: None,
             groups: HashMap::new(),
             lines: Lines::default(),
         }));
+        if names_services && rules.is_none() {
+            match Peers::open() {
+                Ok(peers) => access.0.lock().peers = Some(peers),
+                Err(error) => tracing::warn!(
+                    "metrics count all TCP clients as one service: who they are cannot be looked up: {error}; allow AF_NETLINK"
+                ),
+            }
+        }
         access.replace(rules)?;
         Ok(access)
     }
@@ -293,22 +304,27 @@ impl Access {
         }
     }
 
-    /// Whether there are rules.
-    pub fn is_on(&self) -> bool {
-        self.0.lock().rules.is_some()
+    /// Whether clients are counted by their users.
+    pub fn names_services(&self) -> bool {
+        self.0.lock().names_services
     }
 
-    /// Decides on a connection that was accepted. Costs nothing without rules, with them a look-up of
-    /// microseconds. Never blocks.
+    /// Whether it is asked who is at the other end of a TCP connection.
+    pub fn asks(&self) -> bool {
+        self.0.lock().peers.is_some()
+    }
+
+    /// Decides on a connection that was accepted. Costs a look-up of microseconds where who it
+    /// is has to be known. Never blocks.
     pub fn admit(&self, socket: Socket<'_>) -> Decision {
         let mut guard = self.0.lock();
         let state = &mut *guard;
         let uid = match socket {
             // Known at once, and wanted if rules come later, when nobody can ask any more.
             Socket::Unix(stream) => peer::uid_on_unix(stream).map_err(Unnamed::Unanswered),
-            Socket::Tcp(stream, ends) => match (&state.rules, &mut state.peers) {
-                (Some(_), Some(peers)) => peers.uid_on_tcp(ends, stream),
-                _ => Err(Unnamed::Remote),
+            Socket::Tcp(stream, ends) => match &mut state.peers {
+                Some(peers) => peers.uid_on_tcp(ends, stream),
+                None => Err(Unnamed::Remote),
             },
         };
         state.decide(uid)
@@ -344,7 +360,7 @@ impl Access {
     async fn groups_of(&self, uid: u32) -> io::Result<Vec<u32>> {
         let cell = self.0.lock().cell(uid);
         let look_up = || async {
-            let looked_up = tokio::task::spawn_blocking(move || gids_of(uid)).await;
+            let looked_up = tokio::task::spawn_blocking(move || user_database::gids_of(uid)).await;
             looked_up.map_err(io::Error::other)?
         };
         let gids = cell.get_or_try_init(look_up).await?.clone();
@@ -434,22 +450,6 @@ impl State {
     }
 }
 
-/// All groups of a user; none of one that the database does not know. May block on it.
-fn gids_of(uid: u32) -> io::Result<Vec<u32>> {
-    let Some(user) = User::from_uid(Uid::from_raw(uid))? else {
-        return Ok(Vec::new());
-    };
-    let name = CString::new(user.name).map_err(|_| io::ErrorKind::InvalidData)?;
-    let gids = getgrouplist(&name, user.gid)?;
-    Ok(gids.into_iter().map(|gid| gid.as_raw()).collect())
-}
-
-/// May block on the user database.
-fn name_of(uid: u32) -> Option<String> {
-    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    user.map(|user| user.name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -524,9 +524,10 @@ mod tests {
     }
 
     #[test]
-    fn without_rules_nothing_is_opened_and_everybody_may() {
-        let access = Access::new(None).unwrap();
-        assert!(access.0.lock().peers.is_none() && !access.is_on());
+    fn without_rules_everybody_may_and_who_it_is_need_not_be_asked() {
+        assert!(Access::new(None, true).unwrap().asks());
+        let access = Access::new(None, false).unwrap();
+        assert!(!access.asks());
         let admission = reconsidered(&access, None).unwrap();
         assert_eq!(
             admission,
@@ -544,7 +545,7 @@ mod tests {
             others: true,
             ..Rules::default()
         };
-        let access = Access::new(Some(rules)).unwrap();
+        let access = Access::new(Some(rules), true).unwrap();
         let refusal = reconsidered(&access, None).unwrap_err();
         assert_eq!(
             refusal.line("refused", "tcp:[::1]:1"),
@@ -562,7 +563,7 @@ mod tests {
             connect: vec![Subject::Group(0)],
             ..Rules::default()
         };
-        let access = Access::new(Some(rules)).unwrap();
+        let access = Access::new(Some(rules), true).unwrap();
         assert!(matches!(
             access.reconsider(Some(0), None),
             Decision::AskGroups(0)
@@ -590,7 +591,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_of_users_is_bounded() {
-        let access = Access::new(None).unwrap();
+        let access = Access::new(None, false).unwrap();
         for uid in 0..3 * KNOWN_MAX as u32 {
             access.0.lock().cell(uid);
             assert!(access.0.lock().groups.len() <= KNOWN_MAX);

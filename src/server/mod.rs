@@ -38,6 +38,7 @@ mod signals;
 mod socket_file;
 mod start;
 pub mod tls;
+mod user_database;
 pub mod worker;
 
 use std::io;
@@ -129,6 +130,8 @@ pub struct Options {
     pub listen_asked: bool,
     /// A unix socket, never encrypted.
     pub unix: Option<UnixSocket>,
+    /// Clients are counted by their users, who are asked for also where no rules do.
+    pub service_names: bool,
     /// Who may connect, and write; without rules, everybody who can connect.
     pub access: Option<access::Rules>,
     /// The file of users and passwords; without one, everybody may speak.
@@ -245,7 +248,8 @@ impl Started<'_> {
             engine,
             fd_store,
         } = self;
-        let access = Access::new(options.access.clone()).map_err(StartError::access)?;
+        let access = Access::new(options.access.clone(), options.service_names)
+            .map_err(StartError::access)?;
         let reloader = Reloader {
             source: (reload, begun_with),
             engine: Arc::clone(&engine),

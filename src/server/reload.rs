@@ -174,7 +174,7 @@ impl Reloader {
         // Whose groups could not be looked up is not waited for again.
         let mut unknown = HashSet::new();
         for connection in stats.connections.clients() {
-            if self.access.is_on() && connection.uid.get().is_none() {
+            if self.access.asks() && connection.uid.get().is_none() {
                 stats.server.peer_lookups.fetch_add(1, Relaxed);
             }
             let ends = ends_of(&connection);

@@ -18,7 +18,7 @@ use super::complaint::Complaints;
 use super::session::Rules;
 use crate::engine::Engine;
 use crate::protocol::codec::Protocol;
-use crate::stats::Counters;
+use crate::stats::WorkerCounters;
 
 /// How long a stopping server waits for requests that were begun.
 pub const STOP_WITHIN: Duration = Duration::from_secs(9);
@@ -35,7 +35,7 @@ pub struct Worker {
     /// Where commands go.
     pub engine: Arc<Engine>,
     /// What this worker counts.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<WorkerCounters>,
     /// What requests that are half received may take, of all workers together.
     pub requests: Arc<Budget>,
     /// What replies that their peers have not taken may take, of all workers together. A budget of

@@ -15,6 +15,7 @@ use std::task::{Poll, Waker};
 
 use dashmap::DashMap;
 
+use super::services::Service;
 use crate::protocol::reply::Stat;
 
 /// At least one whole second.
@@ -47,6 +48,11 @@ impl State {
         "conn_mwrite",
         "conn_listening",
     ];
+
+    /// memcached's word for it.
+    pub fn name(self) -> &'static str {
+        State::NAMES[self as usize]
+    }
 }
 
 /// What a connection has been told from outside. A later one of these overrules an earlier one, never the
@@ -108,6 +114,8 @@ pub struct Connection {
     pub read_only: AtomicBool,
     /// The peer's user, where that is known.
     pub uid: OnceLock<u32>,
+    /// The service that it counts for.
+    pub service: Service,
     order: AtomicU8,
     /// Wakes the task that serves it.
     waker: OnceLock<Waker>,
@@ -128,6 +136,7 @@ impl Connection {
             state: AtomicU8::new(state as u8),
             read_only: AtomicBool::new(false),
             uid: OnceLock::new(),
+            service: Service::UNKNOWN,
             order: AtomicU8::new(Order::Serve as u8),
             waker: OnceLock::new(),
         }
@@ -195,9 +204,14 @@ impl Connection {
             && now_seconds.saturating_sub(last_command) >= SLOW_SECONDS
     }
 
+    /// What it is doing, in memcached's word.
+    pub fn state_name(&self) -> &'static str {
+        State::NAMES[usize::from(self.state.load(Relaxed))]
+    }
+
     fn stats(&self, number: u64, now_seconds: u32) -> Vec<Stat> {
         let idle = now_seconds.saturating_sub(self.last_command.load(Relaxed));
-        let state = State::NAMES[usize::from(self.state.load(Relaxed))];
+        let state = self.state_name();
         let stat = |name: &str, value: &str| Stat::new(format!("{number}:{name}"), value);
         let mut lines = vec![stat("addr", &self.peer.to_string())];
         lines.extend(self.local.iter().map(|local| stat("listen_addr", local)));

@@ -13,9 +13,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use super::memcached::Process;
+use super::services::{Service, ServiceTotals};
 use super::{ServerCounters, Snapshot, Stats, Sums};
 use crate::histogram::Distribution;
-use crate::store::{Counts, Store};
+use crate::store::{Counts, Departures, Store};
 
 /// What was counted since the start of the first process, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +27,9 @@ pub struct Totals {
     commands: Snapshot,
     store: BTreeMap<String, u64>,
     server: BTreeMap<String, u64>,
+    services: Vec<ServiceTotals>,
     histograms: BTreeMap<String, Distribution>,
+    departures: BTreeMap<String, Distribution>,
     /// Where the first two stood at the last `stats reset`.
     zero_commands: Snapshot,
     zero_store: BTreeMap<String, u64>,
@@ -45,7 +48,9 @@ impl Stats {
                 .totals()
                 .map(|(name, count)| (name.to_owned(), count.load(Relaxed)))
                 .into(),
+            services: self.service_totals(),
             histograms: self.histograms.totals(),
+            departures: store.departures().totals().collect(),
             zero_commands: zero.commands,
             zero_store: by_name(zero.store),
         }
@@ -61,6 +66,9 @@ impl Stats {
             commands: totals.zero_commands,
             store: counts_of(&totals.zero_store),
         };
+        let services = totals.services.iter();
+        let services = services.map(|totals| totals.read(&self.services));
+        *self.inherited_services.lock() = services.collect();
         for (name, count) in self.server.totals() {
             let inherited = totals.server.get(name).copied().unwrap_or_default();
             count.fetch_add(inherited, Relaxed);
@@ -72,10 +80,28 @@ impl Stats {
         }
     }
 
+    fn service_totals(&self) -> Vec<ServiceTotals> {
+        let sums = self.service_sums();
+        let counted = Service::all().filter(|service| sums[service.index()] != Default::default());
+        counted
+            .map(|service| {
+                let (uid, name) = self.services.user(service).unzip();
+                ServiceTotals::new(service, uid, name.flatten(), &sums[service.index()])
+            })
+            .collect()
+    }
+
     /// The second of the start, of the first process if there were others.
     pub fn started_seconds(&self, process: &Process) -> u32 {
         let started = process.started.seconds;
         self.started.get().copied().unwrap_or(started)
+    }
+}
+
+impl Totals {
+    /// Adds what was counted of items that left.
+    pub fn give_departures(&self, departures: &Departures) {
+        departures.inherit(|name| self.departures.get(name));
     }
 }
 
@@ -153,6 +179,7 @@ mod tests {
             store,
             process,
             settings: &[],
+            validation_cost_ms: 100,
         }
     }
 

@@ -226,6 +226,7 @@ mod tests {
             store: &store,
             process: &process,
             settings: &[],
+            validation_cost_ms: 100,
         };
         general(&Moment::since_reset(sources, clock.now()), tls)
     }

@@ -1,9 +1,10 @@
 //! Floor 2: counters, and their views.
 //!
-//! Every worker counts into its own [`Counters`], without sharing a cache line with another; a reader
-//! sums them ([`Stats::snapshot`]). A [`Moment`] is all that is counted, read once; what is shown of it is declared
-//! once (`metrics`): `memcached` makes the lines of `stats` from that, `prometheus` what a scrape gets, `reference`
-//! docs/metrics.md. The server also keeps its register of open connections here (`connections`), since
+//! Every worker counts into its own [`Counters`], a set for each service, without sharing a cache line with
+//! another; a reader sums them ([`Stats::snapshot`], [`Stats::services`]). A [`Moment`] is all that is counted, read
+//! once; what is shown of it is declared once (`metrics`): `memcached` makes the lines of `stats` from that,
+//! `prometheus` what a scrape gets, `reference` docs/metrics.md. The server also keeps its register of open
+//! connections here (`connections`), since
 //! `stats conns` shows it.
 //!
 //! Invariants:
@@ -20,7 +21,10 @@ pub mod metrics;
 mod moment;
 pub mod prometheus;
 pub mod reference;
+pub mod services;
 
+use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
@@ -29,10 +33,12 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Counts, Store};
+use connections::State;
 pub use detail::{Access, Detail};
 pub use histograms::Histograms;
 pub use inherited::Totals;
 pub use moment::{Moment, Sources};
+use services::{ByClass, SERVICES, Service, ServiceSums, Services};
 
 /// A count with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -53,11 +59,13 @@ impl Counter {
 /// Declares the counters of a worker once: their fields, and their sums.
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// What one worker counts; aligned so that two workers share no cache line.
+        /// What one worker counts for one service; aligned so that two workers share no cache line.
         #[derive(Debug, Default)]
         #[repr(align(128))]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: Counter,)+
+            /// What is counted by class.
+            pub by_class: ByClass,
         }
 
         /// The sums over all workers at one moment.
@@ -201,6 +209,47 @@ pub struct ServerCounters {
     pub reply_buffer_bytes: Arc<AtomicU64>,
 }
 
+/// What one worker counts: for who is not known, which is what it derefs to, and for each service that has
+/// come to it.
+#[derive(Debug)]
+pub struct WorkerCounters {
+    unknown: Counters,
+    known: [OnceLock<Box<Counters>>; SERVICES],
+}
+
+impl Default for WorkerCounters {
+    fn default() -> WorkerCounters {
+        WorkerCounters {
+            unknown: Counters::default(),
+            known: std::array::from_fn(|_| OnceLock::new()),
+        }
+    }
+}
+
+impl WorkerCounters {
+    /// The counters of a service. They are made when it first comes, which takes a kilobyte.
+    pub fn of(&self, service: Service) -> &Counters {
+        match service {
+            Service::UNKNOWN => &self.unknown,
+            _ => self.known[service.index()].get_or_init(Box::default),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (Service, &Counters)> {
+        let known = Service::all().zip(&self.known);
+        let known = known.filter_map(|(service, counters)| Some((service, &**counters.get()?)));
+        known.chain([(Service::UNKNOWN, &self.unknown)])
+    }
+}
+
+impl Deref for WorkerCounters {
+    type Target = Counters;
+
+    fn deref(&self) -> &Counters {
+        &self.unknown
+    }
+}
+
 /// Where everything stands at one moment.
 #[derive(Debug, Default)]
 struct Sums {
@@ -211,9 +260,11 @@ struct Sums {
 /// All counters of the process.
 #[derive(Debug, Default)]
 pub struct Stats {
-    workers: Mutex<Vec<Arc<Counters>>>,
+    workers: Mutex<Vec<Arc<WorkerCounters>>>,
     /// What the processes before this one have counted.
     inherited: Mutex<Sums>,
+    /// The same by service.
+    inherited_services: Mutex<Vec<(Service, ServiceSums)>>,
     /// The second in which the first of them has started.
     started: OnceLock<u32>,
     /// Where everything stood at the last `stats reset`.
@@ -226,12 +277,14 @@ pub struct Stats {
     pub connections: connections::Connections,
     /// Counts by key prefix.
     pub detail: Detail,
+    /// Who the services are.
+    pub services: Services,
 }
 
 impl Stats {
     /// Counters for one more worker.
-    pub fn register_worker(&self) -> Arc<Counters> {
-        let counters = Arc::new(Counters::default());
+    pub fn register_worker(&self) -> Arc<WorkerCounters> {
+        let counters = Arc::new(WorkerCounters::default());
         self.workers.lock().push(Arc::clone(&counters));
         counters
     }
@@ -244,13 +297,53 @@ impl Stats {
     /// The sums since the start, of the first process if others have handed on theirs.
     pub fn total(&self) -> Snapshot {
         let mut sum = Snapshot::default();
-        for counters in self.workers.lock().iter() {
-            sum.add(counters);
+        for worker in self.workers.lock().iter() {
+            worker.all().for_each(|(_, counters)| sum.add(counters));
         }
         // Counted as hits before their values were looked at.
         sum.get_hits = sum.get_hits.saturating_sub(sum.get_unreadable);
         sum.get_misses += sum.get_unreadable;
         sum.plus(&self.inherited.lock().commands)
+    }
+
+    /// What was counted since the start of each service, by its label, likewise. Users of one name are one.
+    pub fn services(&self) -> BTreeMap<String, ServiceSums> {
+        let sums = self.service_sums();
+        let mut by_label: BTreeMap<String, ServiceSums> = BTreeMap::new();
+        for (service, label) in self.services.labels() {
+            let of_label = by_label.entry(label).or_default();
+            of_label.add(&sums[service.index()]);
+        }
+        by_label
+    }
+
+    /// Open connections by the label of their service and their state.
+    pub fn open_connections(&self) -> BTreeMap<(String, &'static str), u64> {
+        let labels = self.services.labels().into_iter();
+        let none = labels.map(|(_, label)| ((label, State::Read.name()), 0));
+        let mut open: BTreeMap<_, u64> = none.collect();
+        for connection in self.connections.clients() {
+            let label = self.services.label(connection.service);
+            *open.entry((label, connection.state_name())).or_default() += 1;
+        }
+        open
+    }
+
+    /// The same by number.
+    fn service_sums(&self) -> [ServiceSums; SERVICES] {
+        let mut sums = [ServiceSums::default(); SERVICES];
+        for worker in self.workers.lock().iter() {
+            for (service, counters) in worker.all() {
+                sums[service.index()].count(&counters.by_class);
+            }
+        }
+        for service in Service::all() {
+            sums[service.index()].accepted = self.services.accepted(service);
+        }
+        for (service, inherited) in self.inherited_services.lock().iter() {
+            sums[service.index()].add(inherited);
+        }
+        sums
     }
 
     /// What the store counted since the start, likewise.

@@ -5,14 +5,16 @@
 //!
 //! Invariant: reading blocks no worker beyond the short locks of [`Store::usage`], whatever the store holds.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 
 use super::memcached::Process;
+use super::services::ServiceSums;
 use super::{Snapshot, Stats};
 use crate::clock::Now;
-use crate::store::{Counts, Store, Usage};
+use crate::store::{Counts, Departures, Store, Usage};
 
 /// Everything that is counted, at one moment.
 #[derive(Debug)]
@@ -29,8 +31,14 @@ pub struct Moment<'s> {
     pub cpu: [Duration; 2],
     /// What the workers have counted.
     pub commands: Snapshot,
+    /// The same of each service, by its label.
+    pub services: BTreeMap<String, ServiceSums>,
+    /// What Keystone's validation of a token costs, in milliseconds of CPU.
+    pub validation_cost_ms: u64,
     /// What the store has counted.
     pub counts: Counts,
+    /// What items were worth that left it.
+    pub departures: &'s Departures,
     /// What the store holds.
     pub usage: Usage,
 }
@@ -46,6 +54,8 @@ pub struct Sources<'s> {
     pub process: &'s Process,
     /// What `stats settings` shows, as configured.
     pub settings: &'s [(String, String)],
+    /// What Keystone's validation of a token costs, in milliseconds of CPU.
+    pub validation_cost_ms: u32,
 }
 
 impl<'s> Moment<'s> {
@@ -69,6 +79,9 @@ impl<'s> Moment<'s> {
             settings: sources.settings,
             cpu: cpu_times(),
             commands,
+            services: sources.stats.services(),
+            validation_cost_ms: sources.validation_cost_ms.into(),
+            departures: sources.store.departures(),
             counts,
             usage: sources.store.usage(),
         }

@@ -116,6 +116,7 @@ mod tests {
             store: &Store::new(&Options::default()).unwrap(),
             process: &process,
             settings,
+            validation_cost_ms: 100,
         };
         render(&Moment::since_start(sources, now)).unwrap()
     }

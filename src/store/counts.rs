@@ -1,9 +1,14 @@
 //! Departures and other events of the store, counted.
 //!
-//! Every item that leaves does so for one [`Cause`], and is counted once, by the shard that lets it go.
+//! Every item that leaves does so for one [`Cause`], and is counted once, by the shard that lets it go; what
+//! it was worth until then, `departures` counts.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+
+use super::departures::Removal;
+
+const CAUSES: usize = Cause::ALL.len();
 
 /// Why an item left: one word for each way, used by code, statistics and documentation alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,20 +51,11 @@ impl Cause {
     }
 }
 
-/// One item's departure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Removal {
-    /// Why it left.
-    pub cause: Cause,
-    /// Whether it was read since it was written.
-    pub fetched: bool,
-}
-
 /// Counters of the store's own work; the engine counts commands.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    removed: [AtomicU64; Cause::ALL.len()],
-    removed_unfetched: [AtomicU64; Cause::ALL.len()],
+    removed: [AtomicU64; CAUSES],
+    removed_unfetched: [AtomicU64; CAUSES],
     pub(super) stored: AtomicU64,
     pub(super) overwritten: AtomicU64,
     pub(super) moved: AtomicU64,
@@ -68,7 +64,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn count(&self, removal: Removal) {
+    pub(super) fn count(&self, removal: &Removal) {
         let cause = removal.cause as usize;
         self.removed[cause].fetch_add(1, Relaxed);
         if !removal.fetched {
@@ -78,7 +74,7 @@ impl Counters {
 
     /// Goes on from what others have counted.
     pub(super) fn add(&self, before: &Counts) {
-        let pairs = |counts: &'_ [AtomicU64; Cause::ALL.len()], more: &[u64; Cause::ALL.len()]| {
+        let pairs = |counts: &'_ [AtomicU64; CAUSES], more: &[u64; CAUSES]| {
             for (count, more) in counts.iter().zip(more) {
                 count.fetch_add(*more, Relaxed);
             }
@@ -94,9 +90,8 @@ impl Counters {
 
     /// All counts at one moment.
     pub(super) fn read(&self) -> Counts {
-        let all = |counts: &[AtomicU64; Cause::ALL.len()]| {
-            std::array::from_fn(|cause| counts[cause].load(Relaxed))
-        };
+        let all =
+            |counts: &[AtomicU64; CAUSES]| std::array::from_fn(|cause| counts[cause].load(Relaxed));
         Counts {
             removed: all(&self.removed),
             removed_unfetched: all(&self.removed_unfetched),
@@ -112,8 +107,8 @@ impl Counters {
 /// What the store has counted at one moment, or the difference of two such moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    removed: [u64; Cause::ALL.len()],
-    removed_unfetched: [u64; Cause::ALL.len()],
+    removed: [u64; CAUSES],
+    removed_unfetched: [u64; CAUSES],
     /// Items stored, in place or not.
     pub stored: u64,
     /// Those that took the place of their older value.

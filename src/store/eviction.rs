@@ -353,7 +353,7 @@ impl Store {
             Err(Miss::Flushed) => Cause::Flushed,
             Err(_) => Cause::Expired,
         };
-        shard.remove(self, hash, item, cause);
+        shard.remove(self, hash, item, cause, now_seconds);
         Some(room)
     }
 
@@ -450,7 +450,7 @@ impl Store {
                     Err(Miss::Flushed) => Cause::Flushed,
                     Err(_) => Cause::Expired,
                 };
-                shard.remove(self, hash, &item, cause);
+                shard.remove(self, hash, &item, cause, now_seconds);
             }
         }
         log.retire(segments, head);
@@ -535,7 +535,7 @@ impl Store {
                 Err(_) => Some(Cause::Expired),
             };
             if let Some(cause) = cause {
-                shard.remove(self, hash, item, cause);
+                shard.remove(self, hash, item, cause, now_seconds);
             }
         }
         room

@@ -134,7 +134,7 @@ impl Store {
         let item = self.find_valid(&shard, hash, key, now_seconds);
         let item = item.map_err(|_| Unmet::NotFound)?;
         is_unique(&item, unique)?;
-        shard.remove(self, hash, &item, Cause::Deleted);
+        shard.remove(self, hash, &item, Cause::Deleted, now_seconds);
         Ok(())
     }
 

@@ -1,64 +1,120 @@
 //! The ghost: which keys left not long ago.
 //!
 //! One for each shard of the index, under the shard's lock. A key that comes back while its ghost is
-//! here has shown that it is used more than once; `returns` decides what that means. It holds as many
-//! keys as `eviction` says, in 8 bytes each: 32 bits of the key's hash, and how it left.
+//! here has shown that it is used more than once; `returns` decides what that means. Of a key from which
+//! it learns nothing the cause alone is noted, so that a miss can be told from that of a key never seen. It
+//! holds as many keys as `eviction` says, in 8 bytes each: 32 bits of the key's hash, and how it left.
 //!
 //! Invariants:
-//! - bounded: a bucket of eight, and in it the one that was used the longest ago makes room;
-//! - a false positive (two keys with the same 32 bits) costs a place in the main chain, never a
-//!   wrong value.
+//! - bounded, by the items that there are, or were when none had to leave for others: a bucket of eight, and in it the one that was used the longest ago makes room; a ninth entry
+//!   is for notes alone;
+//! - a note never takes the place of a key from which `returns` learns, and always makes room for one;
+//! - a false positive (two keys with the same 32 bits) costs a place in the main chain, or a miss that is
+//!   counted wrongly, never a wrong value.
 
+use super::Cause;
 use super::returns::Departure;
 use super::segment::Chain;
 
+/// Entries of a bucket for keys from which `returns` learns.
 const BUCKET: usize = 8;
+/// All of them.
+const BUCKET_WITH_NOTE: usize = BUCKET + 1;
 const CHAIN_SHIFT: u32 = 30;
 const TURN_SHIFT: u32 = 16;
+
+/// What is known of a key that left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It was in use: what `returns` learns from.
+    Used(Departure),
+    /// Why it left, and no more.
+    Noted(Cause),
+}
+
+impl Known {
+    /// Why the key left.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Known::Used(departure) => departure.cause(),
+            Known::Noted(cause) => *cause,
+        }
+    }
+}
 
 /// Keys that left one shard.
 #[derive(Debug, Default)]
 pub struct Ghost {
-    /// `BUCKET` entries a bucket; 0 is an empty entry. An entry is fingerprint (32 bits), chain (2, never
-    /// 0), turn (14), second (16).
+    /// `BUCKET_WITH_NOTE` entries a bucket; 0 is an empty entry. An entry is fingerprint (32 bits), chain (2),
+    /// turn (14), second (16); of a note the chain is 0 and the turn the number of its cause plus 1.
     entries: Vec<u64>,
 }
 
 impl Ghost {
-    /// Notes how a key leaves, and remembers about so many keys.
+    /// Remembers how a key leaves that was in use, and about so many keys.
     pub fn insert(&mut self, hash: u64, departure: Departure, keys: usize) {
-        self.fit(keys);
+        match departure.cause() {
+            Cause::Evicted => self.fit(keys),
+            // While items leave by themselves there is room to remember them all.
+            _ => self.grow(keys),
+        }
         let fingerprint = hash as u32;
         let bucket = self.bucket(fingerprint);
         let entries = &mut self.entries[bucket];
-        let same = |&entry: &u64| (entry >> 32) as u32 == fingerprint && entry != 0;
-        let older_by = |&(_, entry): &(usize, &u64)| match *entry {
-            0 => i32::MAX,
-            known => older_by_seconds(unpacked(known), departure),
+        if let Some(noted) = position(entries, fingerprint).filter(|&slot| is_free(entries[slot])) {
+            entries[noted] = 0;
+        }
+        let older_by = |&(_, &entry): &(usize, &u64)| match is_free(entry) {
+            true => i32::MAX,
+            false => older_by_seconds(used_at_seconds(entry), departure.used_at_seconds),
         };
-        let slot = entries.iter().position(same).or_else(|| {
-            entries
-                .iter()
-                .enumerate()
-                .max_by_key(older_by)
-                .map(|(slot, _)| slot)
+        let slot = position(entries, fingerprint).or_else(|| {
+            let oldest = entries[..BUCKET].iter().enumerate().max_by_key(older_by);
+            oldest.map(|(slot, _)| slot)
         });
-        if let Some(slot) = slot {
-            entries[slot] = u64::from(fingerprint) << 32 | u64::from(packed(&departure));
+        let Some(slot) = slot else {
+            return;
+        };
+        let entry = u64::from(fingerprint) << 32 | u64::from(packed(&departure));
+        let displaced = std::mem::replace(&mut entries[slot], entry);
+        if is_free(displaced)
+            && let Some(empty) = entries.iter_mut().find(|entry| **entry == 0)
+        {
+            *empty = displaced;
+        }
+    }
+
+    /// Notes why a key leaves from which nothing is learnt, where that costs no other key its place; room for
+    /// about so many keys is kept, and more if there is.
+    pub fn note(&mut self, hash: u64, cause: Cause, now_seconds: u32, keys: usize) {
+        self.grow(keys);
+        let fingerprint = hash as u32;
+        let bucket = self.bucket(fingerprint);
+        let entries = &mut self.entries[bucket];
+        let older_by = |&slot: &usize| match entries[slot] {
+            0 => i32::MAX,
+            noted => older_by_seconds(used_at_seconds(noted), now_seconds),
+        };
+        let slot = position(entries, fingerprint).or_else(|| {
+            let free = (0..entries.len()).filter(|&slot| is_free(entries[slot]));
+            free.max_by_key(older_by)
+        });
+        if let Some(slot) = slot.filter(|&slot| is_free(entries[slot])) {
+            let detail = (cause as u32 + 1) << TURN_SHIFT | now_seconds & Departure::SECONDS_MASK;
+            entries[slot] = u64::from(fingerprint) << 32 | u64::from(detail);
         }
     }
 
     /// Forgets a key; says how it left, if it was known.
-    pub fn take(&mut self, hash: u64) -> Option<Departure> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        let fingerprint = hash as u32;
-        let bucket = self.bucket(fingerprint);
-        let entry = self.entries[bucket]
-            .iter_mut()
-            .find(|entry| **entry != 0 && (**entry >> 32) as u32 == fingerprint)?;
-        Some(unpacked(std::mem::take(entry)))
+    pub fn take(&mut self, hash: u64) -> Option<Known> {
+        let at = self.place(hash)?;
+        unpacked(std::mem::take(&mut self.entries[at]))
+    }
+
+    /// Why a key left, if it is known.
+    pub fn cause_of(&self, hash: u64) -> Option<Cause> {
+        let at = self.place(hash)?;
+        unpacked(self.entries[at]).map(|known| known.cause())
     }
 
     /// Bytes it takes.
@@ -66,16 +122,38 @@ impl Ghost {
         self.entries.len() * size_of::<u64>()
     }
 
-    fn bucket(&self, fingerprint: u32) -> std::ops::Range<usize> {
-        let buckets = (self.entries.len() / BUCKET) as u64;
-        let number = ((u64::from(fingerprint) * buckets) >> 32) as usize;
-        number * BUCKET..(number + 1) * BUCKET
+    /// Where a key is.
+    fn place(&self, hash: u64) -> Option<usize> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let fingerprint = hash as u32;
+        let bucket = self.bucket(fingerprint);
+        let begin = bucket.start;
+        position(&self.entries[bucket], fingerprint).map(|slot| begin + slot)
     }
 
-    /// Grows or shrinks to about `wanted` entries, keeping what fits.
+    fn bucket(&self, fingerprint: u32) -> std::ops::Range<usize> {
+        let buckets = (self.entries.len() / BUCKET_WITH_NOTE) as u64;
+        let number = ((u64::from(fingerprint) * buckets) >> 32) as usize;
+        number * BUCKET_WITH_NOTE..(number + 1) * BUCKET_WITH_NOTE
+    }
+
+    fn held(&self) -> usize {
+        self.entries.len() / BUCKET_WITH_NOTE * BUCKET
+    }
+
+    /// Grows to about `wanted` keys, if it is smaller.
+    fn grow(&mut self, wanted: usize) {
+        if self.held() < wanted.max(1) {
+            self.fit(wanted);
+        }
+    }
+
+    /// Grows or shrinks to about `wanted` keys, keeping what fits, those in use first.
     fn fit(&mut self, wanted: usize) {
         let wanted = wanted.max(1).next_multiple_of(BUCKET);
-        let held = self.entries.len();
+        let held = self.held();
         if wanted <= held && held <= 2 * wanted + 4 * BUCKET {
             return;
         }
@@ -84,22 +162,45 @@ impl Ghost {
         } else {
             wanted
         };
-        let old = std::mem::replace(&mut self.entries, vec![0; length]);
-        for entry in old.into_iter().filter(|&entry| entry != 0) {
-            let bucket = self.bucket((entry >> 32) as u32);
-            if let Some(empty) = self.entries[bucket].iter_mut().find(|slot| **slot == 0) {
-                *empty = entry;
-            }
+        let room = vec![0; length / BUCKET * BUCKET_WITH_NOTE];
+        let old = std::mem::replace(&mut self.entries, room);
+        let used = old.iter().filter(|&&entry| !is_free(entry));
+        used.for_each(|&entry| self.keep(entry, BUCKET));
+        let noted = old.iter().filter(|&&entry| entry != 0 && is_free(entry));
+        noted.for_each(|&entry| self.keep(entry, BUCKET_WITH_NOTE));
+    }
+
+    /// Puts an entry into the first empty place of its bucket's first so many.
+    fn keep(&mut self, entry: u64, places: usize) {
+        let bucket = self.bucket((entry >> 32) as u32);
+        let mut places = self.entries[bucket].iter_mut().take(places);
+        if let Some(empty) = places.find(|slot| **slot == 0) {
+            *empty = entry;
         }
     }
 }
 
+/// The entry of a fingerprint among these.
+fn position(entries: &[u64], fingerprint: u32) -> Option<usize> {
+    let same = |&entry: &u64| (entry >> 32) as u32 == fingerprint && entry != 0;
+    entries.iter().position(same)
+}
+
+/// Whether an entry is empty or a note: what makes room for a key in use.
+fn is_free(entry: u64) -> bool {
+    entry as u32 >> CHAIN_SHIFT == 0
+}
+
+fn used_at_seconds(entry: u64) -> u32 {
+    entry as u32 & Departure::SECONDS_MASK
+}
+
 /// By how much one key was used before another, or after it if negative. Seconds wrap, so that only
 /// differences tell.
-fn older_by_seconds(known: Departure, leaving: Departure) -> i32 {
+fn older_by_seconds(known_at: u32, leaving_at: u32) -> i32 {
     /// What leaves may have been used that long before what left already.
     const AHEAD_MAX: u32 = Departure::SECONDS_MASK / 16;
-    let difference = known.idle_seconds(leaving.used_at_seconds);
+    let difference = leaving_at.wrapping_sub(known_at) & Departure::SECONDS_MASK;
     match difference > Departure::SECONDS_MASK - AHEAD_MAX {
         true => difference as i32 - Departure::SECONDS_MASK as i32 - 1,
         false => difference as i32,
@@ -119,17 +220,23 @@ fn packed(departure: &Departure) -> u32 {
 }
 
 /// What is in the lower half of an entry.
-fn unpacked(entry: u64) -> Departure {
+fn unpacked(entry: u64) -> Option<Known> {
     let detail = entry as u32;
-    Departure {
-        chain: match detail >> CHAIN_SHIFT {
-            2 => Some(Chain::Probation),
-            3 => Some(Chain::Main),
-            _ => None,
-        },
-        turn: detail >> TURN_SHIFT & Departure::TURN_MASK,
-        used_at_seconds: detail & Departure::SECONDS_MASK,
-    }
+    let turn = detail >> TURN_SHIFT & Departure::TURN_MASK;
+    let chain = match detail >> CHAIN_SHIFT {
+        0 => {
+            let cause = Cause::ALL.get((turn as usize).checked_sub(1)?);
+            return cause.copied().map(Known::Noted);
+        }
+        2 => Some(Chain::Probation),
+        3 => Some(Chain::Main),
+        _ => None,
+    };
+    Some(Known::Used(Departure {
+        chain,
+        turn,
+        used_at_seconds: used_at_seconds(entry),
+    }))
 }
 
 #[cfg(test)]
@@ -159,7 +266,8 @@ mod tests {
                 used_at_seconds: 100,
             };
             ghost.insert(hash(1), departure, 100);
-            assert_eq!(ghost.take(hash(1)), Some(departure));
+            assert_eq!(ghost.cause_of(hash(1)), Some(departure.cause()));
+            assert_eq!(ghost.take(hash(1)), Some(Known::Used(departure)));
             assert_eq!(ghost.take(hash(1)), None);
         }
     }
@@ -170,9 +278,62 @@ mod tests {
         for number in 0..10_000 {
             ghost.insert(hash(number), used_at(number as u32), 200);
         }
-        assert!(ghost.bytes() <= 8 * 320, "{} bytes", ghost.bytes());
+        assert!(ghost.bytes() <= 8 * 360, "{} bytes", ghost.bytes());
         let recent = (9_900..10_000).filter(|&number| ghost.take(hash(number)).is_some());
         assert!(recent.count() > 90, "the newest are the ones that are kept");
+    }
+
+    #[test]
+    fn a_cause_is_noted_where_there_is_room_and_forgotten_first() {
+        let mut ghost = Ghost::default();
+        for (number, cause) in [Cause::Expired, Cause::Deleted, Cause::Flushed]
+            .into_iter()
+            .enumerate()
+        {
+            let key = hash(number as u64);
+            ghost.note(key, cause, 100, 100);
+            assert_eq!(ghost.cause_of(key), Some(cause));
+            assert_eq!(ghost.take(key), Some(Known::Noted(cause)));
+            assert_eq!(ghost.cause_of(key), None);
+        }
+        ghost.note(hash(1), Cause::Deleted, 100, 100);
+        ghost.insert(hash(1), used_at(100), 100);
+        ghost.note(hash(1), Cause::Deleted, 100, 100);
+        assert_eq!(ghost.take(hash(1)), Some(Known::Used(used_at(100))));
+        assert_eq!(ghost.take(hash(1)), None, "it was there once");
+    }
+
+    #[test]
+    fn notes_cost_no_key_in_use_its_place_and_find_some_of_their_own() {
+        let (mut with, mut without) = (Ghost::default(), Ghost::default());
+        let keys = 400;
+        let fill = |ghost: &mut Ghost, from: u64| {
+            for number in from..from + 1_000 {
+                ghost.insert(hash(number), used_at(number as u32 / 9), keys);
+            }
+        };
+        fill(&mut with, 0);
+        fill(&mut without, 0);
+        (0..2_000)
+            .for_each(|number| with.note(hash(number * 3 + 90_000), Cause::Deleted, 60_000, keys));
+        fill(&mut with, 1_000);
+        fill(&mut without, 1_000);
+        let latest = (90_000..96_000).filter(|&number| with.cause_of(hash(number)).is_some());
+        assert!(latest.count() > 30, "one of a bucket at least");
+        (0..2_000).for_each(|number| {
+            assert_eq!(with.take(hash(number)), without.take(hash(number)));
+        });
+    }
+
+    #[test]
+    fn when_everything_is_flushed_most_of_it_is_remembered() {
+        let mut ghost = Ghost::default();
+        (0..1_000).for_each(|number| {
+            let left = 1_000 - number as usize;
+            ghost.note(hash(number), Cause::Flushed, 50, left * 2);
+        });
+        let known = (0..1_000).filter(|&number| ghost.cause_of(hash(number)).is_some());
+        assert!(known.count() > 990);
     }
 
     #[test]

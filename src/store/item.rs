@@ -12,10 +12,10 @@
 //! word 1   value length
 //! word 2   client flags
 //! word 3   expiry, in seconds of `clock::Now`; 0 never, 1 at once
-//! word 4   last access, seconds
+//! word 4   seconds from its writing to its last access (26 bits) | reads (6)
 //! word 5   written at, seconds
 //! word 6-7 CAS unique
-//! word 8-9 write sequence (48 bits) | packing (16)
+//! word 8-9 write sequence (48 bits) | packing (13) | class (3)
 //! word 10  checksum
 //! ```
 //!
@@ -25,8 +25,8 @@
 //! Invariants:
 //! - the room is set when it is reserved and stays, so a segment can be walked item by item whatever
 //!   state its items are in, and whenever its writer ends;
-//! - the checksum covers what does not change after writing: key, value, client flags, write sequence
-//!   and packing. Expiry, last access, marks and CAS unique change while the item lives.
+//! - the checksum covers what does not change after writing: key, value, client flags, write sequence,
+//!   packing and class. Expiry, last access, reads, marks and CAS unique change while the item lives.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::compiler_fence;
@@ -45,6 +45,17 @@ pub const AT_ONCE: u32 = 1;
 
 /// Bits of a write sequence.
 pub const SEQUENCE_BITS: u64 = 48;
+
+/// Classes that an item's caller can tell apart.
+pub const CLASSES: u8 = 1 << 3;
+const CLASS_SHIFT: u32 = Packing::BITS;
+
+/// Reads of an item are counted up to here.
+pub const READS_MAX: u32 = (1 << 6) - 1;
+const READS_SHIFT: u32 = 26;
+/// Two years: an item that is read later counts as one that was read then.
+const ACCESS_SECONDS_MAX: u32 = (1 << READS_SHIFT) - 1;
+
 const STATE_SHIFT: u32 = 8;
 const ROOM_SHIFT: u32 = 15;
 const LIFE_MASK: u32 = 0b11;
@@ -100,6 +111,16 @@ pub struct Identity {
     pub sequence: u64,
     /// How the value is packed.
     pub packing: Packing,
+    /// What its caller takes it for; below [`CLASSES`], opaque to the store.
+    pub class: u8,
+}
+
+impl Identity {
+    /// Packing and class in one.
+    fn form_bits(&self) -> u16 {
+        debug_assert!(self.class < CLASSES);
+        self.packing.bits() | u16::from(self.class) << CLASS_SHIFT
+    }
 }
 
 /// Bytes that an item of these lengths takes, padding included.
@@ -161,11 +182,11 @@ impl<'h> Header<'h> {
     pub fn identify(&self, identity: Identity, expiry: u32, now_seconds: u32, checksum: u32) {
         self.store(2, identity.client_flags);
         self.store(3, expiry);
-        self.store(4, now_seconds);
+        self.store(4, 0);
         self.store(5, now_seconds);
         self.store_long(6, identity.cas_unique);
-        let packing = u64::from(identity.packing.bits()) << SEQUENCE_BITS;
-        self.store_long(8, identity.sequence | packing);
+        let form = u64::from(identity.form_bits()) << SEQUENCE_BITS;
+        self.store_long(8, identity.sequence | form);
         self.store(10, checksum);
     }
 
@@ -176,6 +197,7 @@ impl<'h> Header<'h> {
             cas_unique: self.cas_unique(),
             sequence: self.sequence(),
             packing: self.packing(),
+            class: self.class(),
         }
     }
 
@@ -258,13 +280,20 @@ impl<'h> Header<'h> {
         self.marked(PROVEN)
     }
 
-    /// Notes a read. Needs the shard's lock, shared is enough.
+    /// Notes a read. Needs the shard's lock, shared is enough; of two at once one may go uncounted.
     pub fn access(&self, now_seconds: u32, proves_after_seconds: u32) {
         self.mark(FETCHED);
-        if now_seconds.saturating_sub(self.written_at()) > proves_after_seconds {
+        let seconds = now_seconds.saturating_sub(self.written_at());
+        if seconds > proves_after_seconds {
             self.mark(PROVEN);
         }
-        self.store(4, now_seconds);
+        let reads = (self.reads() + 1).min(READS_MAX);
+        self.store(4, seconds.min(ACCESS_SECONDS_MAX) | reads << READS_SHIFT);
+    }
+
+    /// How often it was read since it was written, up to [`READS_MAX`].
+    pub fn reads(&self) -> u32 {
+        self.load(4) >> READS_SHIFT
     }
 
     /// Takes the mark of being in use away: after a move it has to be earned anew.
@@ -325,9 +354,15 @@ impl<'h> Header<'h> {
         Packing::from_bits((self.load(9) >> 16) as u16)
     }
 
+    /// What its caller takes it for.
+    pub fn class(&self) -> u8 {
+        (self.load(9) >> (16 + CLASS_SHIFT)) as u8
+    }
+
     /// When the item was last read, or else written, in seconds.
     pub fn accessed_at(&self) -> u32 {
-        self.load(4)
+        let seconds = self.load(4) & ACCESS_SECONDS_MAX;
+        self.written_at().saturating_add(seconds)
     }
 
     /// When the item was written, in seconds.
@@ -384,7 +419,7 @@ impl Checksum {
         tail[4..8].copy_from_slice(&(value_bytes as u32).to_le_bytes());
         tail[8..12].copy_from_slice(&identity.client_flags.to_le_bytes());
         tail[12..20].copy_from_slice(&identity.sequence.to_le_bytes());
-        tail[20..22].copy_from_slice(&identity.packing.bits().to_le_bytes());
+        tail[20..22].copy_from_slice(&identity.form_bits().to_le_bytes());
         self.0.update(&tail);
         self.0.finalize()
     }
@@ -400,6 +435,7 @@ mod tests {
             cas_unique: u64::MAX - 1,
             sequence: (1 << 48) - 2,
             packing: Packing::from_bits(513),
+            class: CLASSES - 1,
         }
     }
 
@@ -430,6 +466,25 @@ mod tests {
         assert!(header.proven());
         header.unprove();
         assert!(header.fetched() && !header.proven());
+    }
+
+    #[test]
+    fn reads_are_counted_as_far_as_they_go_and_do_not_disturb_when_they_were() {
+        let heap = Heap::create(8192).unwrap();
+        let header = Header::at(&heap, 4096);
+        header.reserve(1, 1, 0);
+        header.identify(identity(), NEVER, 200, 0);
+        assert_eq!((header.reads(), header.accessed_at()), (0, 200));
+        for read in 1..=READS_MAX + 2 {
+            header.access(200 + 10 * read, 5);
+            assert_eq!(header.reads(), read.min(READS_MAX));
+            assert_eq!(header.accessed_at(), 200 + 10 * read);
+        }
+        header.access(u32::MAX, 5);
+        let held = (header.reads(), header.accessed_at());
+        assert_eq!(held, (READS_MAX, 200 + ACCESS_SECONDS_MAX));
+        header.access(100, 5);
+        assert_eq!(header.accessed_at(), 200, "a clock behind");
     }
 
     #[test]
@@ -484,6 +539,10 @@ mod tests {
             },
             Identity {
                 packing: Packing::from_bits(1),
+                ..identity()
+            },
+            Identity {
+                class: 0,
                 ..identity()
             },
         ];

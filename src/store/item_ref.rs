@@ -16,6 +16,7 @@ pub struct ItemRef<'s> {
     pub(super) client_flags: u32,
     pub(super) cas_unique: u64,
     pub(super) packing: Packing,
+    pub(super) class: u8,
 }
 
 impl ItemRef<'_> {
@@ -54,6 +55,11 @@ impl ItemRef<'_> {
     /// How the value is packed: what is here may not be what was given to be stored.
     pub fn packing(&self) -> Packing {
         self.packing
+    }
+
+    /// What its caller took it for when it was stored; opaque to the store.
+    pub fn class(&self) -> u8 {
+        self.class
     }
 
     /// The longest contiguous piece of the value that begins at `offset`.

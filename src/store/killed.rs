@@ -137,6 +137,7 @@ fn put(store: &Store, key: &str, value: &[u8]) {
         key: key.as_bytes(),
         value: &[value],
         packing: Packing::NONE,
+        class: 0,
         client_flags: 0,
         expiry: Some(NEVER),
         condition: Condition::Always,

@@ -3,7 +3,7 @@
 //! Knows neither wire nor tokens nor tokio; the engine is its only caller. Items lie one after
 //! another in the segments of a memory file (`heap`, `segment`, `item`), a sharded index leads to
 //! them (`index`), two chains and a ghost decide what leaves (`eviction`, `returns`, `ghost`;
-//! under `-M` nothing does, `compaction`), what packed values
+//! under `-M` nothing does, `compaction`), what leaves is counted (`counts`, `departures`), what packed values
 //! need to be read is kept as long as they are (`dictionary`), and another process can read the whole
 //! of it (`recovery`). After Segcache (Yang, Yue, Rashmi, NSDI 2021), with
 //! a probation chain and a ghost, which a simulation of token workloads asked for.
@@ -28,6 +28,7 @@
 pub mod audit;
 mod compaction;
 mod counts;
+mod departures;
 mod dictionary;
 mod eviction;
 mod fetch;
@@ -39,6 +40,7 @@ mod item;
 mod item_ref;
 #[cfg(test)]
 mod killed;
+mod locked_shard;
 mod packing;
 mod put;
 mod recovery;
@@ -52,24 +54,26 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
-use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock};
 
-use counts::{Counters, Removal};
+use counts::Counters;
 use dictionary::Dictionaries;
 use geometry::Geometry;
 use heap::Heap;
 use index::Shard;
-use item::{Header, Life};
+use item::Header;
+use locked_shard::LockedShard;
 use returns::Returns;
 use segment::{Chain, Log, Segments, State};
 use superblock::Superblock;
 
 pub use counts::{Cause, Counts};
+pub use departures::Departures;
 pub use dictionary::DictionaryHold;
 pub use eviction::Eviction;
 pub use fetch::{Fetch, Invalidation, Seen, Unmet};
 pub use geometry::{DICTIONARIES_MAX, DICTIONARY_BYTES_MAX};
-pub use item::{AT_ONCE, HEADER_BYTES, Marks, NEVER};
+pub use item::{AT_ONCE, CLASSES, HEADER_BYTES, Marks, NEVER};
 pub use item_ref::ItemRef;
 pub use packing::{DictionaryNumber, Packing};
 pub use put::{Condition, Outcome, Put, Refusal};
@@ -115,12 +119,23 @@ impl Default for Options {
 /// Why a lookup found nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Miss {
-    /// The key is not known.
-    Absent,
+    /// The key is not there; how it left, if that is remembered.
+    Absent(Option<Cause>),
     /// Its time is over.
     Expired,
     /// It was written before a `flush_all`.
     Flushed,
+}
+
+impl Miss {
+    /// Why the key is not there; `None` for one that was never there, as far as is remembered.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Miss::Absent(cause) => cause,
+            Miss::Expired => Some(Cause::Expired),
+            Miss::Flushed => Some(Cause::Flushed),
+        }
+    }
 }
 
 /// Where the memory is, in bytes.
@@ -172,6 +187,7 @@ pub struct Store {
     upload_bytes: AtomicU64,
     dictionaries: Dictionaries,
     counters: Counters,
+    departures: Departures,
 }
 
 impl Store {
@@ -209,6 +225,7 @@ impl Store {
             upload_bytes: AtomicU64::new(0),
             dictionaries: Dictionaries::default(),
             counters: Counters::default(),
+            departures: Departures::default(),
             shards,
             geometry,
             heap,
@@ -319,6 +336,11 @@ impl Store {
         self.counters.read()
     }
 
+    /// What items were worth that left.
+    pub fn departures(&self) -> &Departures {
+        &self.departures
+    }
+
     /// Adds what the processes before this one have counted.
     pub fn add_counts(&self, before: &Counts) {
         self.counters.add(before);
@@ -405,12 +427,7 @@ impl Store {
     }
 
     fn lock(&self, hash: u64) -> LockedShard<'_> {
-        let shard = self.shard(hash).write();
-        LockedShard {
-            bytes_before: shard.bytes(),
-            table_bytes: &self.table_bytes,
-            shard,
-        }
+        LockedShard::new(self.shard(hash).write(), &self.table_bytes)
     }
 
     fn find<'s>(&'s self, shard: &Shard, hash: u64, key: &[u8]) -> Option<Header<'s>> {
@@ -427,8 +444,10 @@ impl Store {
         key: &[u8],
         now_seconds: u32,
     ) -> Result<Header<'s>, Miss> {
-        let item = self.find(shard, hash, key).ok_or(Miss::Absent)?;
-        self.validity(&item, now_seconds).map(|()| item)
+        match self.find(shard, hash, key) {
+            Some(item) => self.validity(&item, now_seconds).map(|()| item),
+            None => Err(Miss::Absent(shard.ghost.cause_of(hash))),
+        }
     }
 
     fn validity(&self, item: &Header<'_>, now_seconds: u32) -> Result<(), Miss> {
@@ -453,6 +472,7 @@ impl Store {
             client_flags: item.client_flags(),
             cas_unique: item.cas_unique(),
             packing: item.packing(),
+            class: item.class(),
         }
     }
 
@@ -492,56 +512,6 @@ fn hasher(seed: Option<u64>) -> ahash::RandomState {
     match seed {
         None => ahash::RandomState::new(),
         Some(seed) => ahash::RandomState::with_seeds(seed, 1, 2, 3),
-    }
-}
-
-/// A shard under its exclusive lock, which keeps the account of the tables' bytes.
-struct LockedShard<'s> {
-    shard: RwLockWriteGuard<'s, Shard>,
-    bytes_before: usize,
-    table_bytes: &'s AtomicI64,
-}
-
-impl std::ops::Deref for LockedShard<'_> {
-    type Target = Shard;
-
-    fn deref(&self) -> &Shard {
-        &self.shard
-    }
-}
-
-impl LockedShard<'_> {
-    /// Takes an item out of the index: the one way by which items leave.
-    fn remove(&mut self, store: &Store, hash: u64, item: &Header<'_>, cause: Cause) {
-        let known = self.shard.remove(hash, item.position());
-        debug_assert!(known, "only items that the index knows are removed");
-        item.set_life(Life::Dead);
-        store
-            .state_of(item)
-            .subtract(store.segments().item_bytes(item));
-        store.dictionaries.release(item.packing());
-        let removal = Removal {
-            cause,
-            fetched: item.fetched(),
-        };
-        let left_for_room = cause == Cause::Evicted;
-        if left_for_room || (cause == Cause::Expired && removal.fetched) {
-            let share = store.options.eviction.ghost_percent as usize;
-            let ghost_keys = self.shard.items() * share / 100;
-            let chain = store.chain_of(item);
-            let departure = store.returns.departure(chain, cause, item.accessed_at());
-            self.shard.ghost.insert(hash, departure, ghost_keys);
-        }
-        store.counters.count(removal);
-    }
-}
-
-impl Drop for LockedShard<'_> {
-    fn drop(&mut self) {
-        let change = self.shard.bytes() as i64 - self.bytes_before as i64;
-        if change != 0 {
-            self.table_bytes.fetch_add(change, Relaxed);
-        }
     }
 }
 

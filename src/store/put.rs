@@ -10,6 +10,8 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::counts::Cause;
+use super::departures::Removal;
+use super::ghost::Known;
 use super::item::{self, Checksum, Header, Identity, Life, Marks, NEVER};
 use super::packing::Packing;
 use super::returns::Departure;
@@ -48,6 +50,8 @@ pub struct Put<'a> {
     pub value: &'a [&'a [u8]],
     /// How the value is packed. Its dictionary is held by the caller until the put is done.
     pub packing: Packing,
+    /// What the caller takes it for; below [`CLASSES`](super::CLASSES), opaque to the store.
+    pub class: u8,
     /// Opaque to the store.
     pub client_flags: u32,
     /// Seconds of `clock::Now`, [`NEVER`] or [`item::AT_ONCE`]; `None` keeps the present item's.
@@ -63,8 +67,13 @@ pub struct Put<'a> {
 /// What became of a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Stored, with this CAS unique.
-    Stored(u64),
+    /// Stored.
+    Stored {
+        /// The item's CAS unique.
+        cas_unique: u64,
+        /// How the key left before, if it was not there and that is remembered.
+        left: Option<Cause>,
+    },
     /// The key was present or absent against the condition.
     NotStored,
     /// The item has another CAS unique.
@@ -93,7 +102,7 @@ impl Store {
         let value_bytes = put.value.iter().map(|piece| piece.len()).sum();
         let write = Write::new(self, put, value_bytes, now_seconds);
         let target = match self.place(&write, put.value)? {
-            Placement::Append(chain, lane) => (chain, lane),
+            Placement::Append(target) => target,
             Placement::Done(outcome) => return Ok(outcome),
         };
         let mut upload = self.reserve(&write, target)?;
@@ -120,39 +129,48 @@ impl Store {
             let outcome = self.overwrite(item, write, terms, value);
             return Ok(Placement::Done(outcome));
         }
-        let chain = self.chain_for(write, present.as_ref(), &mut shard);
-        Ok(Placement::Append(chain, Lane::of(terms.expiry)))
+        let target = self.target(write, present.as_ref(), terms, &mut shard);
+        Ok(Placement::Append(target))
     }
 
     /// Decides where a value goes that has yet to arrive, and that is too large for the place of its older
     /// value; or what becomes of the put, if its condition is not met.
-    pub(super) fn place_ahead(&self, write: &Write<'_>) -> Result<(Chain, Lane), Outcome> {
+    pub(super) fn place_ahead(&self, write: &Write<'_>) -> Result<Target, Outcome> {
         let mut shard = self.lock(write.hash);
         let present = self.present(&mut shard, write);
         let terms = write.terms(present.as_ref())?;
-        let chain = self.chain_for(write, present.as_ref(), &mut shard);
-        Ok((chain, Lane::of(terms.expiry)))
+        Ok(self.target(write, present.as_ref(), terms, &mut shard))
     }
 
     /// The chain of the present item, or the one that the ghost knows a missing one to deserve.
-    fn chain_for(
+    fn target(
         &self,
         write: &Write<'_>,
         present: Option<&Header<'_>>,
+        terms: Terms,
         shard: &mut LockedShard<'_>,
-    ) -> Chain {
+    ) -> Target {
+        let lane = Lane::of(terms.expiry);
         if let Some(item) = present {
-            return self.chain_of(item);
+            let chain = self.chain_of(item);
+            let left = None;
+            return Target { chain, lane, left };
         }
-        let departure = shard.shard.ghost.take(write.hash);
-        let returned = departure.is_some_and(|departure| self.comes_back(write, &departure));
+        let known = shard.shard.ghost.take(write.hash);
+        let returned = match &known {
+            Some(Known::Used(departure)) => self.comes_back(write, departure),
+            Some(Known::Noted(_)) | None => false,
+        };
         self.counters
             .returned
             .fetch_add(u64::from(returned), Relaxed);
-        if returned {
-            Chain::Main
-        } else {
-            Chain::Probation
+        Target {
+            chain: match returned {
+                true => Chain::Main,
+                false => Chain::Probation,
+            },
+            lane,
+            left: known.map(|known| known.cause()),
         }
     }
 
@@ -180,7 +198,7 @@ impl Store {
             Err(Miss::Flushed) => Cause::Flushed,
             Err(_) => Cause::Expired,
         };
-        shard.remove(self, write.hash, &item, cause);
+        shard.remove(self, write.hash, &item, cause, write.now_seconds);
         None
     }
 
@@ -213,6 +231,8 @@ impl Store {
         let checksum = checksum.finish(write.key.len(), write.value_bytes, &identity);
         self.dictionaries.acquire(identity.packing);
         self.dictionaries.release(item.packing());
+        let replaced = Removal::of(item, Cause::Replaced, write.now_seconds);
+        self.departures.count(&replaced);
         item.set_life(Life::Writing);
         item.resize(write.value_bytes);
         let mut position = item.value_position();
@@ -226,16 +246,28 @@ impl Store {
         self.state_of(item).renew(terms.expiry, identity.sequence);
         self.counters.stored.fetch_add(1, Relaxed);
         self.counters.overwritten.fetch_add(1, Relaxed);
-        Outcome::Stored(identity.cas_unique)
+        Outcome::Stored {
+            cas_unique: identity.cas_unique,
+            left: None,
+        }
     }
 }
 
 /// Where a put goes.
 enum Placement {
-    /// Into a chain's open segment.
-    Append(Chain, Lane),
+    /// Behind the other items of a chain.
+    Append(Target),
     /// It is done: overwritten in place, or its condition was not met.
     Done(Outcome),
+}
+
+/// Where an item is appended, and what is known of its key.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub(super) chain: Chain,
+    pub(super) lane: Lane,
+    /// How the key left before.
+    pub(super) left: Option<Cause>,
 }
 
 /// One write, from its hash to its publication.
@@ -249,6 +281,7 @@ pub(super) struct Write<'a> {
     pub(super) cas_unique: Option<u64>,
     pub(super) marks: Marks,
     pub(super) packing: Packing,
+    pub(super) class: u8,
     pub(super) now_seconds: u32,
 }
 
@@ -277,6 +310,7 @@ impl<'a> Write<'a> {
             cas_unique: put.cas_unique,
             marks: put.marks,
             packing: put.packing,
+            class: put.class,
             now_seconds,
         }
     }
@@ -287,6 +321,7 @@ impl<'a> Write<'a> {
             cas_unique: self.cas_unique.unwrap_or(sequence),
             sequence,
             packing: self.packing,
+            class: self.class,
         }
     }
 

@@ -38,6 +38,14 @@ impl Departure {
     /// Seconds are counted in 16 bits: 18 hours, and tokens that rest for as long have expired.
     pub const SECONDS_MASK: u32 = (1 << 16) - 1;
 
+    /// Why it left.
+    pub fn cause(&self) -> Cause {
+        match self.chain {
+            Some(_) => Cause::Evicted,
+            None => Cause::Expired,
+        }
+    }
+
     /// How long it has not been used, in seconds.
     pub fn idle_seconds(&self, now_seconds: u32) -> u32 {
         now_seconds.wrapping_sub(self.used_at_seconds) & Departure::SECONDS_MASK

@@ -19,7 +19,7 @@ use super::heap::Heap;
 use super::item::SEQUENCE_BITS;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"tokcache");
-const FORMAT_VERSION: u32 = 5;
+const FORMAT_VERSION: u32 = 6;
 const SEQUENCE_BLOCK: u64 = 1 << 20;
 
 /// What a header has room for.

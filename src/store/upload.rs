@@ -12,8 +12,8 @@
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::item::{Checksum, Header, Life, footprint};
-use super::put::{Outcome, Put, Refusal, Write};
-use super::segment::{Chain, Kind, Lane, Segments};
+use super::put::{Outcome, Put, Refusal, Target, Write};
+use super::segment::{Kind, Segments};
 use super::{Cause, Store};
 
 /// A reserved item under way.
@@ -24,8 +24,8 @@ pub struct Upload<'s> {
     value_bytes: usize,
     written: usize,
     checksum: Checksum,
-    /// The chain that the item joins if it owns whole segments.
-    chain: Chain,
+    /// Its chain is the one that it joins if it owns whole segments.
+    target: Target,
     /// Bytes it holds of what all uploads together may.
     charged: u64,
     published: bool,
@@ -138,11 +138,7 @@ impl Store {
     }
 
     /// Reserves an item's room and writes its key. May let others leave.
-    pub(super) fn reserve(
-        &self,
-        write: &Write<'_>,
-        target: (Chain, Lane),
-    ) -> Result<Upload<'_>, Refusal> {
+    pub(super) fn reserve(&self, write: &Write<'_>, target: Target) -> Result<Upload<'_>, Refusal> {
         let lengths = (write.key.len(), write.value_bytes);
         let position = self.reserve_room(target, lengths, write.now_seconds)?;
         let item = Header::at(&self.heap, position);
@@ -156,7 +152,7 @@ impl Store {
             value_bytes: lengths.1,
             written: 0,
             checksum,
-            chain: target.0,
+            target,
             charged: 0,
             published: false,
         })
@@ -164,7 +160,7 @@ impl Store {
 
     fn reserve_room(
         &self,
-        (chain, lane): (Chain, Lane),
+        Target { chain, lane, .. }: Target,
         lengths: (usize, usize),
         now_seconds: u32,
     ) -> Result<u64, Refusal> {
@@ -248,7 +244,7 @@ impl Upload<'_> {
             Err(outcome) => return outcome,
         };
         if let Some(old) = present {
-            shard.remove(store, write.hash, &old, Cause::Replaced);
+            shard.remove(store, write.hash, &old, Cause::Replaced, write.now_seconds);
         }
         let identity = write.identity(store.next_sequence());
         let item = Header::at(&store.heap, self.position);
@@ -265,7 +261,10 @@ impl Upload<'_> {
             .add(bytes, terms.expiry, identity.sequence);
         store.counters.stored.fetch_add(1, Relaxed);
         self.published = true;
-        Outcome::Stored(identity.cas_unique)
+        Outcome::Stored {
+            cas_unique: identity.cas_unique,
+            left: self.target.left,
+        }
     }
 }
 
@@ -288,8 +287,9 @@ impl Drop for Upload<'_> {
             if self.published {
                 let segments = store.segments();
                 let count = segments.parts(segment).count() as u32;
-                log.chains[self.chain as usize].segments += count;
-                log.append(segments, segment, self.chain, Kind::Head);
+                let chain = self.target.chain;
+                log.chains[chain as usize].segments += count;
+                log.append(segments, segment, chain, Kind::Head);
             } else {
                 log.retire_unchained(store.segments(), segment);
             }

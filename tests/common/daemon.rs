@@ -113,9 +113,12 @@ impl Daemon {
         logged_address(&self.log(), "listening on tcp:")
     }
 
-    /// Where it serves HTTP.
+    /// Where it serves HTTP, since its last restart.
     pub fn http(&self) -> SocketAddr {
-        logged_address(&self.log(), "metrics on http://")
+        const BEFORE: &str = "metrics on http://";
+        let log = self.log();
+        let last = log.rfind(BEFORE).expect("the log names the address");
+        logged_address(&log[last..], BEFORE)
     }
 
     pub fn client(&self) -> Client<TcpStream> {

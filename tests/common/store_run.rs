@@ -233,6 +233,7 @@ impl Run {
             key: &key(number),
             value: &[first, second],
             packing,
+            class: 0,
             client_flags,
             expiry: Some(expiry),
             condition,
@@ -240,7 +241,9 @@ impl Run {
             marks: Marks::default(),
         };
         match self.store.put(&put, self.now) {
-            Ok(Outcome::Stored(unique)) => {
+            Ok(Outcome::Stored {
+                cas_unique: unique, ..
+            }) => {
                 assert!(expected_met);
                 let entry = Entry {
                     value: bytes,
@@ -274,6 +277,7 @@ impl Run {
             key: &name,
             value: &[],
             packing: Packing::NONE,
+            class: 0,
             client_flags: 9,
             expiry: Some(NEVER),
             condition,
@@ -297,7 +301,7 @@ impl Run {
             return;
         }
         let unique = match arriving.finish(&put, self.now) {
-            Outcome::Stored(unique) => unique,
+            Outcome::Stored { cas_unique, .. } => cas_unique,
             outcome => {
                 assert_eq!((outcome, expected_met), (Outcome::NotStored, false));
                 assert_eq!(self.store.counts(), counts_before);

@@ -19,6 +19,7 @@ mod metrics;
 mod privileges;
 mod replace;
 mod restart;
+mod services;
 mod sockets;
 mod start;
 mod stop;

@@ -108,7 +108,7 @@ const MOVING: &[&str] = &[
 ];
 
 /// What a scrape shows, by name and labels.
-fn scrape(daemon: &Daemon) -> BTreeMap<String, f64> {
+pub fn scrape(daemon: &Daemon) -> BTreeMap<String, f64> {
     let mut stream = TcpStream::connect(daemon.http()).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";

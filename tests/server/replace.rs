@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::daemon::{Client, Daemon, Folder, LIMIT, PROGRAM, is_root, wait_until};
 
 /// Waits until a restart on SIGUSR2 is done; what the log says of it before does not count.
-fn replace(daemon: &mut Daemon) {
+pub fn replace(daemon: &mut Daemon) {
     let before = daemon.log().matches("listening on ").count();
     let pid = daemon.pid();
     daemon.signal(Signal::USR2);
@@ -184,6 +184,8 @@ fn a_restart_in_the_background_stays_there() {
     let mut command = Command::new(PROGRAM);
     command.current_dir(folder.path(""));
     command.args(["-d", "-s", "socket", "-P", "pid", "--http", "off"]);
+    // Whose look-up would be another thread, for some seconds.
+    command.arg("--no-service-names");
     if is_root() {
         command.args(["-u", "root"]);
     }

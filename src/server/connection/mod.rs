@@ -36,8 +36,8 @@ use super::worker::Worker;
 use crate::clock::{Clock, Now};
 use crate::engine::Found;
 use crate::protocol::codec::Protocol;
-use crate::stats::Histograms;
 use crate::stats::connections::{self, Order, State};
+use crate::stats::{Counters, Histograms};
 pub use parked::ParkedConnection;
 
 /// What one `recv` takes at most.
@@ -97,6 +97,8 @@ pub struct Connection<'c, S> {
     stream: S,
     worker: &'c Worker,
     info: &'c connections::Connection,
+    /// Its worker's, for its service.
+    counters: &'c Counters,
     session: Session<'c>,
     /// Input that has been read and not executed.
     input: Vec<u8>,
@@ -138,6 +140,7 @@ impl<'c, S> Connection<'c, S> {
             stream,
             worker,
             info,
+            counters: worker.counters.of(info.service),
             session: Session::new(&worker.engine, worker.rules(protocol)),
             input: Vec::new(),
             wanted: 0,
@@ -158,7 +161,7 @@ impl<'c, S> Connection<'c, S> {
     }
 
     fn out_of_memory(&self) -> io::Error {
-        self.worker.counters.closed_for_memory.add(1);
+        self.counters.closed_for_memory.add(1);
         io::ErrorKind::OutOfMemory.into()
     }
 
@@ -205,7 +208,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         loop {
             match std::future::poll_fn(|context| self.poll(context)).await {
                 Ok(Ended::Yielded) => {
-                    self.worker.counters.conn_yields.add(1);
+                    self.counters.conn_yields.add(1);
                     tokio::task::yield_now().await;
                 }
                 Ok(Ended::Closed) => return Ok(None),
@@ -244,7 +247,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
             let last_command = self.info.last_command.load(Relaxed);
             let silent = Clock::System.now().seconds.saturating_sub(last_command);
             if silent > most && !self.busy {
-                self.worker.counters.idle_kicks.add(1);
+                self.counters.idle_kicks.add(1);
                 return Poll::Ready(Ended::Closed);
             }
             self.idle = Some(sleep_seconds(most.saturating_sub(silent)));
@@ -279,7 +282,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     /// nobody would send the rest while the peer waits for it.
     fn poll_send_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(unsent) = &mut self.unsent {
-            let count = |bytes| self.worker.counters.bytes_written.add(bytes as u64);
+            let count = |bytes| self.counters.bytes_written.add(bytes as u64);
             ready!(unsent.poll_send(&mut self.stream, context, count))?;
             self.unsent = None;
             self.held.resize(0);
@@ -378,7 +381,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         let mut buffer = ReadBuf::new(into);
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
         let read = buffer.filled().len();
-        self.worker.counters.bytes_read.add(read as u64);
+        self.counters.bytes_read.add(read as u64);
         Poll::Ready(Ok(read))
     }
 
@@ -399,7 +402,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         let (step, sent) = loop {
             let mut turn = Turn {
                 output: &mut output,
-                counters: &self.worker.counters,
+                counters: self.counters,
                 now,
                 work_left: &mut work_left,
             };
@@ -423,7 +426,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
                 }
                 break (step, false);
             }
-            let count = |bytes| self.worker.counters.bytes_written.add(bytes as u64);
+            let count = |bytes| self.counters.bytes_written.add(bytes as u64);
             let sent = output
                 .poll_send(&mut self.stream, context, count)?
                 .is_ready();
@@ -457,7 +460,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     fn refuse_for_memory(&mut self, input: &[u8], turn: &mut Turn<'_, 'c>) -> (usize, Step) {
         let (done, step) = self.session.refuse_for_memory(input, turn);
         let closed = u64::from(step == Step::Close);
-        self.worker.counters.closed_for_memory.add(closed);
+        self.counters.closed_for_memory.add(closed);
         (done, step)
     }
 

@@ -21,7 +21,7 @@ use super::{Codec, Rules, Session};
 use crate::engine::Engine;
 use crate::protocol::command::Decoded;
 use crate::protocol::meta::KeyRoom;
-use crate::store::{Arriving, Outcome};
+use crate::store::{Arriving, Cause, Outcome};
 
 /// What a session is, but for the bytes that it goes on with; nothing in it is a client's.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -48,7 +48,11 @@ pub(super) struct Passing {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Outcome")]
 enum OutcomeForm {
-    Stored(u64),
+    Stored {
+        cas_unique: u64,
+        #[serde(skip)]
+        left: Option<Cause>,
+    },
     NotStored,
     Exists,
     NotFound,
@@ -117,7 +121,7 @@ impl<'e> Session<'e> {
         let Decoded::NeedBody(upload) = header else {
             return None;
         };
-        let is_stored = matches!(outcome, Outcome::Stored(_));
+        let is_stored = matches!(outcome, Outcome::Stored { .. });
         if is_stored || missing > upload.value_bytes as usize {
             return None;
         }

@@ -3,6 +3,15 @@
 use super::{Metric, Samples, counter, gauge, histogram, one, unlisted_sample};
 use crate::store::Cause;
 
+/// The ways out that there are so far.
+const LEAVING: [Cause; 5] = [
+    Cause::Evicted,
+    Cause::Expired,
+    Cause::Replaced,
+    Cause::Flushed,
+    Cause::Deleted,
+];
+
 pub(super) const METRICS: &[Metric] = &[
     gauge(
         "memcached_current_items",
@@ -95,6 +104,34 @@ pub(super) const METRICS: &[Metric] = &[
         "Where it nears tokencached_item_bytes, packing does not pay: encrypted values, or --no-packing.",
         Samples::Family(&[], |m, visit| {
             visit(&[], (&m.stats.histograms.packed_bytes).into())
+        }),
+    ),
+    histogram(
+        "tokencached_item_held_seconds",
+        "How long values could be read, by why they left.",
+        "Those that were evicted early are why a larger -m would help; expired ones show the TTL that clients give.",
+        Samples::Family(&["cause"], |m, visit| {
+            for cause in LEAVING {
+                visit(&[cause.name()], m.departures.held_seconds(cause).into());
+            }
+        }),
+    ),
+    histogram(
+        "tokencached_item_hits",
+        "How often values were read, up to 63 times each, by why they left.",
+        "Evicted after no hit: tokens used once, which cost nothing; evicted after many: the cache is too small.",
+        Samples::Family(&["cause"], |m, visit| {
+            for cause in LEAVING {
+                visit(&[cause.name()], m.departures.reads(cause).into());
+            }
+        }),
+    ),
+    histogram(
+        "tokencached_evicted_ttl_ratio",
+        "Of items that were evicted and were to expire, the share of that time for which they were held.",
+        "Most at 0.9 and above: -m is about right; most below 0.5: tokens are validated twice and more.",
+        Samples::Family(&[], |m, visit| {
+            visit(&[], (&m.departures.evicted_ttl_percent).into())
         }),
     ),
 ];

@@ -18,6 +18,7 @@ mod connections;
 mod items;
 mod packing;
 mod process;
+mod services;
 
 use super::moment::Moment;
 use crate::histogram::{Distribution, Histogram};
@@ -170,6 +171,7 @@ pub struct Subject {
 pub const SUBJECTS: &[Subject] = &[
     Subject { title: "Process", metrics: process::METRICS },
     Subject { title: "Commands", metrics: commands::METRICS },
+    Subject { title: "Services", metrics: services::METRICS },
     Subject { title: "Connections", metrics: connections::METRICS },
     Subject { title: "Items and memory", metrics: items::METRICS },
     Subject { title: "Packing", metrics: packing::METRICS },

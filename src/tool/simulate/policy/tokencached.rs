@@ -54,6 +54,7 @@ impl Policy for Tokencached {
             key: &key(token),
             value: &[&self.value[..entry.value_bytes as usize]],
             packing: Packing::NONE,
+            class: 0,
             client_flags: 0,
             expiry: Some(entry.expiry),
             condition: Condition::Always,

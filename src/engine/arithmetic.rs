@@ -1,0 +1,174 @@
+//! Numbers: `incr`, `decr`, and `ma`.
+//!
+//! Invariant: a number is read, changed, and stored if the item is still the same, again until it is.
+
+use super::Engine;
+use super::found::Found;
+use super::meta::{UNNOTICED, ttls_of};
+use super::storing::{changed, pieces_of};
+use crate::clock::Now;
+use crate::protocol::command::{Direction, Exptime, Key, Terms};
+use crate::protocol::error::Error;
+use crate::protocol::number;
+use crate::protocol::reply::{Number, Reply, Value};
+use crate::stats::Counters;
+use crate::store::{self, Condition, Fetch, Marks, NEVER, Outcome, Put, Refusal, Seen};
+use crate::token::class::Class;
+
+/// A look-up that counts as a read, and asks for nothing else.
+const NOTICED: Fetch = Fetch {
+    unnoticed: false,
+    ..UNNOTICED
+};
+
+impl Engine {
+    /// `incr`, `decr` and `ma`
+    #[inline(never)]
+    pub(super) fn arithmetic<'e, 'b>(
+        &'e self,
+        key: Key<'b>,
+        (direction, delta): (Direction, u64),
+        terms: Option<&Terms>,
+        counters: &'e Counters,
+        now: Now,
+    ) -> Reply<'b, Found<'e>> {
+        let (hits, misses) = match direction {
+            Direction::Up => (&counters.incr_hits, &counters.incr_misses),
+            Direction::Down => (&counters.decr_hits, &counters.decr_misses),
+        };
+        counters.by_class.arithmetic(key.0);
+        loop {
+            let Ok((item, seen)) = self.store.fetch(key.0, &NOTICED, now.seconds) else {
+                if let Some((terms, exptime)) = vivified_by(terms) {
+                    match self.vivify_number(key, exptime, terms, now) {
+                        Some(reply) => return reply,
+                        // Another client was faster: its number is counted.
+                        None => continue,
+                    }
+                }
+                misses.add(1);
+                return Reply::NotFound;
+            };
+            let old = Found::new(item, &self.packing, counters);
+            let mut unpacked = Vec::new();
+            let Some(pieces) = pieces_of(&old, &mut unpacked) else {
+                self.note_unreadable(counters);
+                misses.add(1);
+                return Reply::NotFound;
+            };
+            // As in memcached, a value without bytes or in several pieces is no number.
+            let [digits] = pieces[..] else {
+                return Reply::Error(Error::NotNumeric);
+            };
+            let asked = self.compared_unique(terms.and_then(|terms| terms.unique));
+            if asked.is_some_and(|asked| asked != old.cas_unique()) {
+                return Reply::Exists;
+            }
+            let Some(value) = number::counter(digits) else {
+                return Reply::Error(Error::NotNumeric);
+            };
+            let value = match direction {
+                Direction::Up => value.wrapping_add(delta),
+                Direction::Down => value.saturating_sub(delta),
+            };
+            match self.put_number(key, value, (old, &seen), terms, counters, now) {
+                Ok(Outcome::Stored { cas_unique, .. }) => {
+                    hits.add(1);
+                    let number = self.number(value, cas_unique, seen.expiry, terms, now);
+                    return Reply::Number(number);
+                }
+                Ok(_) => {}
+                Err(_) => return Reply::Error(Error::OutOfMemoryForDelta),
+            }
+        }
+    }
+
+    /// Writes a number in the place of another.
+    fn put_number(
+        &self,
+        key: Key<'_>,
+        value: u64,
+        (old, seen): (Found<'_>, &Seen),
+        terms: Option<&Terms>,
+        counters: &Counters,
+        now: Now,
+    ) -> Result<Outcome, Refusal> {
+        // As in memcached, the value keeps its length: spaces take the place of all that is lost.
+        let mut digits = value.to_string().into_bytes();
+        digits.resize(digits.len().max(old.len()), b' ');
+        let digits = [&digits[..]];
+        let put = changed(key.0, &old, seen, &digits);
+        // memcached writes in place where it can, and what is noted of the item stays then.
+        let marks = if digits[0].len() == old.len() {
+            seen.marks
+        } else {
+            put.marks
+        };
+        // Let go, so that the new number may be written in the old one's place.
+        drop(old);
+        let touch = terms.and_then(|terms| terms.touch);
+        let put = Put {
+            cas_unique: terms.and_then(|terms| terms.new_unique),
+            expiry: touch.map(|exptime| super::expiry(exptime, now)),
+            marks,
+            ..put
+        };
+        self.put(&put, counters, now)
+    }
+
+    /// Makes the number that `ma` did not find; `None` if it is there now.
+    fn vivify_number<'e, 'b>(
+        &'e self,
+        key: Key<'b>,
+        exptime: Exptime,
+        terms: &Terms,
+        now: Now,
+    ) -> Option<Reply<'b, Found<'e>>> {
+        let digits = terms.initial.to_string();
+        let last = match terms.touch {
+            Some(touch) if terms.touch_after_vivify => touch,
+            _ => exptime,
+        };
+        let put = Put {
+            key: key.0,
+            value: &[digits.as_bytes()],
+            packing: store::Packing::NONE,
+            class: Class::of(key.0, digits.as_bytes()) as u8,
+            client_flags: 0,
+            expiry: Some(super::expiry(last, now)),
+            condition: Condition::Absent,
+            cas_unique: terms.new_unique,
+            marks: Marks {
+                binary_key: terms.key_is_binary,
+                ..Marks::default()
+            },
+        };
+        match self.put_counted(&put, digits.len(), now) {
+            Ok(Outcome::Stored { cas_unique, .. }) => Some(Reply::Number(Number {
+                ttls: ttls_of(NEVER, Some(exptime), terms, now),
+                ..self.number(terms.initial, cas_unique, NEVER, None, now)
+            })),
+            Ok(_) => None,
+            Err(_) => Some(Reply::Error(Error::OutOfMemoryForNumber)),
+        }
+    }
+
+    fn number(
+        &self,
+        value: u64,
+        unique: u64,
+        expiry: u32,
+        terms: Option<&Terms>,
+        now: Now,
+    ) -> Number {
+        Number {
+            value,
+            cas_unique: self.shown_unique(unique),
+            ttls: terms.map_or_else(Default::default, |terms| ttls_of(expiry, None, terms, now)),
+        }
+    }
+}
+
+fn vivified_by(terms: Option<&Terms>) -> Option<(&Terms, Exptime)> {
+    terms.and_then(|terms| Some((terms, terms.vivify?)))
+}

@@ -1,0 +1,570 @@
+//! Counters by service and class: which OpenStack service asks, what for, and what it got.
+//!
+//! A service is the user at the other end of a connection. The server asks [`Services::of`] for its number
+//! when it accepts one, and looks the user's name up where [`Services::wants_name`] says so; the engine
+//! counts into the [`ByClass`] of that worker and service, and every view reads the sums
+//! ([`Stats::services`](super::Stats::services)).
+//!
+//! Invariants:
+//! - bounded: at most [`SERVICES_MAX`] users, whoever comes later counts as `other`; who is not known, as
+//!   `unknown`. A user keeps its number for as long as the process lasts;
+//! - a name is shown once: users of one name are one service;
+//! - counting takes no lock: a counter has one writer.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::Counter;
+use crate::store::Cause;
+use crate::token::class::Class;
+
+/// Users that are told apart.
+pub const SERVICES_MAX: usize = 32;
+
+/// All numbers of services, those of `other` and `unknown` too.
+pub const SERVICES: usize = SERVICES_MAX + 2;
+
+/// How long the name of a user holds, in seconds.
+const NAME_SECONDS: u32 = 3_600;
+
+/// When a user is looked up again whose name was not found.
+const NAMELESS_SECONDS: u32 = 60;
+
+/// The number of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Service(u8);
+
+impl Service {
+    /// All users beyond [`SERVICES_MAX`].
+    pub const OTHER: Service = Service(SERVICES_MAX as u8);
+
+    /// Whoever the kernel does not name.
+    pub const UNKNOWN: Service = Service(SERVICES_MAX as u8 + 1);
+
+    /// All numbers.
+    pub fn all() -> impl Iterator<Item = Service> {
+        (0..SERVICES as u8).map(Service)
+    }
+
+    /// Below [`SERVICES`].
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+/// Which users are services, and what they are called.
+#[derive(Debug)]
+pub struct Services {
+    users: Mutex<Vec<User>>,
+    /// Connections accepted, by service.
+    accepted: [AtomicU64; SERVICES],
+}
+
+impl Default for Services {
+    fn default() -> Services {
+        Services {
+            users: Mutex::default(),
+            accepted: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct User {
+    uid: u32,
+    name: Option<String>,
+    /// When its name was last asked for.
+    asked_at: Option<u32>,
+}
+
+impl Services {
+    /// The number of a user's service, given out when it first comes. Takes a short lock.
+    pub fn of(&self, uid: Option<u32>) -> Service {
+        let Some(uid) = uid else {
+            return Service::UNKNOWN;
+        };
+        let mut users = self.users.lock();
+        if let Some(at) = users.iter().position(|user| user.uid == uid) {
+            return Service(at as u8);
+        }
+        if users.len() >= SERVICES_MAX {
+            return Service::OTHER;
+        }
+        users.push(User {
+            uid,
+            name: None,
+            asked_at: None,
+        });
+        Service(users.len() as u8 - 1)
+    }
+
+    /// The user whose name has to be looked up, if that is not known or no longer holds. Says so once for each
+    /// look-up. Takes a short lock.
+    pub fn wants_name(&self, service: Service, now_seconds: u32) -> Option<u32> {
+        let mut users = self.users.lock();
+        let user = users.get_mut(service.index())?;
+        let holds_seconds = match user.name {
+            Some(_) => NAME_SECONDS,
+            None => NAMELESS_SECONDS,
+        };
+        let holds = |asked_at| now_seconds.saturating_sub(asked_at) < holds_seconds;
+        if user.asked_at.is_some_and(holds) {
+            return None;
+        }
+        user.asked_at = Some(now_seconds);
+        Some(user.uid)
+    }
+
+    /// Notes the name of a user; one that was not found leaves what is known.
+    pub fn set_name(&self, uid: u32, name: Option<String>) {
+        let mut users = self.users.lock();
+        if let Some(user) = users.iter_mut().find(|user| user.uid == uid) {
+            user.name = name.or_else(|| user.name.take());
+        }
+    }
+
+    /// Counts a connection that was accepted.
+    pub fn count_accepted(&self, service: Service) {
+        self.accepted[service.index()].fetch_add(1, Relaxed);
+    }
+
+    /// Connections of a service that were accepted by this process.
+    pub(super) fn accepted(&self, service: Service) -> u64 {
+        self.accepted[service.index()].load(Relaxed)
+    }
+
+    /// What a service is called: the name of its user, or the uid while that has none; `other`, `unknown`.
+    pub fn label(&self, service: Service) -> String {
+        match service {
+            Service::UNKNOWN => "unknown".to_owned(),
+            Service::OTHER => "other".to_owned(),
+            _ => {
+                let users = self.users.lock();
+                let user = users.get(service.index());
+                let label = user.map(|user| user.name.clone().unwrap_or(user.uid.to_string()));
+                label.unwrap_or_default()
+            }
+        }
+    }
+
+    /// The services that there are, with what each is called.
+    pub fn labels(&self) -> Vec<(Service, String)> {
+        let users = self.users.lock().len();
+        let are_there =
+            |service: &Service| service.index() < users || service.index() >= SERVICES_MAX;
+        let services = Service::all().filter(are_there);
+        services
+            .map(|service| (service, self.label(service)))
+            .collect()
+    }
+
+    /// The user of a service that has one, and what it is called.
+    pub(super) fn user(&self, service: Service) -> Option<(u32, Option<String>)> {
+        let users = self.users.lock();
+        let user = users.get(service.index())?;
+        Some((user.uid, user.name.clone()))
+    }
+}
+
+/// Declares what is counted by class once: the counters, and their sums.
+macro_rules! by_class {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What one worker counts for one service and class.
+        #[derive(Debug, Default)]
+        struct ClassCounters {
+            $($(#[doc = $doc])+ $name: Counter,)+
+        }
+
+        /// The sums of a class.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct ClassSums {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl ClassSums {
+            fn count(&mut self, counters: &ClassCounters) {
+                $(self.$name += counters.$name.get();)+
+            }
+
+            fn add(&mut self, others: &ClassSums) {
+                $(self.$name = self.$name.saturating_add(others.$name);)+
+            }
+        }
+    };
+}
+
+by_class! {
+    /// Look-ups for a value that found it.
+    hits,
+    /// Bytes of those values, as their clients gave them.
+    hit_bytes,
+    /// Look-ups of a key that was never there, as far as is remembered.
+    missed_never_seen,
+    /// Of one that had expired.
+    missed_expired,
+    /// Of one that had left for others.
+    missed_evicted,
+    /// Of one that was there before a `flush_all`.
+    missed_flushed,
+    /// Of one that a client had deleted.
+    missed_deleted,
+    /// Storage commands.
+    sets,
+    /// Bytes of their values.
+    set_bytes,
+    /// Deletions, of what is not there too.
+    deletes,
+    /// `touch` commands.
+    touches,
+    /// `incr`, `decr` and `ma` commands.
+    arithmetic,
+    /// All others.
+    others,
+}
+
+impl ClassSums {
+    /// Look-ups for a value.
+    pub fn gets(&self) -> u64 {
+        let missed = self.missed().iter().map(|(_, missed)| missed).sum::<u64>();
+        self.hits.saturating_add(missed)
+    }
+
+    /// Look-ups that found nothing, with the word for their cause.
+    pub fn missed(&self) -> [(&'static str, u64); 5] {
+        [
+            ("never_seen", self.missed_never_seen),
+            ("expired", self.missed_expired),
+            ("evicted", self.missed_evicted),
+            ("flushed", self.missed_flushed),
+            ("deleted", self.missed_deleted),
+        ]
+    }
+
+    /// All commands, with the word for each.
+    pub fn requests(&self) -> [(&'static str, u64); 6] {
+        [
+            ("get", self.gets()),
+            ("set", self.sets),
+            ("delete", self.deletes),
+            ("touch", self.touches),
+            ("arithmetic", self.arithmetic),
+            ("other", self.others),
+        ]
+    }
+}
+
+/// What one worker counts for one service, by class. Each function costs a few additions.
+#[derive(Debug, Default)]
+pub struct ByClass {
+    classes: [ClassCounters; Class::ALL.len()],
+    revalidations: Counter,
+    /// The class of the last protected token that was seen, by number: what a key of one is taken for.
+    protected: AtomicU64,
+}
+
+impl ByClass {
+    fn class(&self, class: Class) -> &ClassCounters {
+        &self.classes[class as usize]
+    }
+
+    /// Counts a value that was found.
+    #[inline]
+    pub fn hit(&self, class: Class, value_bytes: usize) {
+        let counters = self.class(class);
+        counters.hits.add(1);
+        counters.hit_bytes.add(value_bytes as u64);
+        self.note(class);
+    }
+
+    /// Counts a key that was looked up for its value and not found.
+    pub fn miss(&self, key: &[u8], cause: Option<Cause>) {
+        let counters = self.class(self.of_missing(key));
+        let missed = match cause {
+            None | Some(Cause::Replaced | Cause::Revoked) => &counters.missed_never_seen,
+            Some(Cause::Expired) => &counters.missed_expired,
+            Some(Cause::Evicted) => &counters.missed_evicted,
+            Some(Cause::Flushed) => &counters.missed_flushed,
+            Some(Cause::Deleted) => &counters.missed_deleted,
+        };
+        missed.add(1);
+    }
+
+    /// Counts a storage command.
+    pub fn set(&self, class: Class, value_bytes: usize) {
+        let counters = self.class(class);
+        counters.sets.add(1);
+        counters.set_bytes.add(value_bytes as u64);
+        self.note(class);
+    }
+
+    /// Counts a value that was stored, where its key had left as `left` says: a token that left before its
+    /// time was over had to be validated again.
+    pub fn stored(&self, class: Class, left: Option<Cause>) {
+        let early = matches!(left, Some(Cause::Evicted | Cause::Flushed | Cause::Deleted));
+        if early && class.is_token() {
+            self.revalidations.add(1);
+        }
+    }
+
+    /// Counts a deletion.
+    pub fn delete(&self, key: &[u8]) {
+        self.class(self.of_missing(key)).deletes.add(1);
+    }
+
+    /// Counts a `touch`.
+    pub fn touch(&self, key: &[u8]) {
+        self.class(self.of_missing(key)).touches.add(1);
+    }
+
+    /// Counts an `incr`, a `decr` or an `ma`.
+    pub fn arithmetic(&self, key: &[u8]) {
+        self.class(self.of_missing(key)).arithmetic.add(1);
+    }
+
+    /// Counts any other command.
+    pub fn other(&self) {
+        self.class(Class::Other).others.add(1);
+    }
+
+    fn of_missing(&self, key: &[u8]) -> Class {
+        let number = self.protected.load(Relaxed) as u8;
+        let protected = Some(Class::from_number(number)).filter(|class| class.is_protected());
+        Class::of_missing(key, protected.unwrap_or(Class::TokenEncrypt))
+    }
+
+    fn note(&self, class: Class) {
+        if class.is_protected() {
+            self.protected.store(class as u64, Relaxed);
+        }
+    }
+}
+
+/// What was counted of one service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceSums {
+    /// By class, in the order of [`Class::ALL`].
+    pub classes: [ClassSums; Class::ALL.len()],
+    /// Tokens stored that had left before their time was over.
+    pub revalidations: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+}
+
+impl ServiceSums {
+    /// Adds what a worker has counted.
+    pub(super) fn count(&mut self, counters: &ByClass) {
+        for (sums, counters) in self.classes.iter_mut().zip(&counters.classes) {
+            sums.count(counters);
+        }
+        self.revalidations += counters.revalidations.get();
+    }
+
+    /// Adds what others have counted.
+    pub(super) fn add(&mut self, others: &ServiceSums) {
+        for (sums, others) in self.classes.iter_mut().zip(&others.classes) {
+            sums.add(others);
+        }
+        self.revalidations = self.revalidations.saturating_add(others.revalidations);
+        self.accepted = self.accepted.saturating_add(others.accepted);
+    }
+
+    /// Validations that Keystone was spared: hits of tokens.
+    pub fn validations_avoided(&self) -> u64 {
+        let tokens = Class::ALL.iter().filter(|class| class.is_token());
+        tokens.map(|&class| self.classes[class as usize].hits).sum()
+    }
+}
+
+/// The sums of a service as they are handed on: classes by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServiceTotals {
+    /// Its user; without one it is `unknown`, unless it is `other`.
+    uid: Option<u32>,
+    name: Option<String>,
+    other: bool,
+    classes: BTreeMap<String, ClassSums>,
+    revalidations: u64,
+    accepted: u64,
+}
+
+impl ServiceTotals {
+    /// Those of a service.
+    pub(super) fn new(
+        service: Service,
+        uid: Option<u32>,
+        name: Option<String>,
+        sums: &ServiceSums,
+    ) -> ServiceTotals {
+        let classes = Class::ALL.iter().zip(&sums.classes);
+        ServiceTotals {
+            uid,
+            name,
+            other: service == Service::OTHER,
+            classes: classes
+                .map(|(class, sums)| (class.name().to_owned(), *sums))
+                .collect(),
+            revalidations: sums.revalidations,
+            accepted: sums.accepted,
+        }
+    }
+
+    /// The service that they are those of, which is called so until its user is looked up again, and the
+    /// sums; classes that are not known are left.
+    pub(super) fn read(&self, services: &Services) -> (Service, ServiceSums) {
+        let service = match self.other {
+            true => Service::OTHER,
+            false => services.of(self.uid),
+        };
+        if let Some(uid) = self.uid {
+            services.set_name(uid, self.name.clone());
+        }
+        let sums_of = |class: Class| self.classes.get(class.name()).copied();
+        let sums = ServiceSums {
+            classes: Class::ALL.map(|class| sums_of(class).unwrap_or_default()),
+            revalidations: self.revalidations,
+            accepted: self.accepted,
+        };
+        (service, sums)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_told_apart_up_to_a_bound() {
+        let services = Services::default();
+        assert_eq!(services.of(None), Service::UNKNOWN);
+        let numbers: Vec<Service> = (0..40).map(|uid| services.of(Some(uid))).collect();
+        for (at, &number) in numbers.iter().enumerate() {
+            let expected = if at < SERVICES_MAX {
+                Service(at as u8)
+            } else {
+                Service::OTHER
+            };
+            assert_eq!((number, services.of(Some(at as u32))), (expected, expected));
+        }
+        let labels: Vec<String> = services
+            .labels()
+            .into_iter()
+            .map(|(_, label)| label)
+            .collect();
+        assert_eq!(labels.len(), SERVICES);
+        assert_eq!(labels[30..], ["30", "31", "other", "unknown"]);
+    }
+
+    #[test]
+    fn a_name_is_asked_for_once_and_again_when_it_no_longer_holds() {
+        let services = Services::default();
+        let nova = services.of(Some(64_060));
+        assert_eq!(services.wants_name(nova, 100), Some(64_060));
+        assert_eq!(
+            services.wants_name(nova, 100),
+            None,
+            "it is being asked for"
+        );
+        services.set_name(64_060, None);
+        assert_eq!(
+            (services.label(nova), services.wants_name(nova, 159)),
+            ("64060".into(), None)
+        );
+        assert_eq!(services.wants_name(nova, 160), Some(64_060));
+        services.set_name(64_060, Some("nova".into()));
+        assert_eq!(
+            (services.label(nova), services.wants_name(nova, 3_759)),
+            ("nova".into(), None)
+        );
+        assert_eq!(services.wants_name(nova, 3_760), Some(64_060));
+        services.set_name(64_060, None);
+        assert_eq!(services.label(nova), "nova", "the database does not answer");
+        for service in [Service::OTHER, Service::UNKNOWN] {
+            assert_eq!(services.wants_name(service, 100), None);
+        }
+    }
+
+    #[test]
+    fn each_cause_of_a_miss_is_counted_as_itself() {
+        let counters = ByClass::default();
+        let key = [b"tokens/".as_slice(), &[b'a'; 64]].concat();
+        let causes = [
+            None,
+            Some(Cause::Expired),
+            Some(Cause::Evicted),
+            Some(Cause::Flushed),
+            Some(Cause::Deleted),
+        ];
+        for (times, cause) in (1..).zip(causes) {
+            (0..times).for_each(|_| counters.miss(&key, cause));
+        }
+        let mut sums = ServiceSums::default();
+        sums.count(&counters);
+        let tokens = sums.classes[Class::Token as usize];
+        let expected = [
+            ("never_seen", 1),
+            ("expired", 2),
+            ("evicted", 3),
+            ("flushed", 4),
+            ("deleted", 5),
+        ];
+        assert_eq!(tokens.missed(), expected);
+        assert_eq!(tokens.requests()[0], ("get", 15));
+    }
+
+    #[test]
+    fn a_missing_protected_token_is_taken_for_what_the_service_uses() {
+        let counters = ByClass::default();
+        let key = b"tokens/b'e7PSPGeLAJdlFybzQtwZWQ=='";
+        counters.miss(key, None);
+        counters.set(Class::TokenMac, 17_000);
+        counters.set(Class::Other, 1);
+        counters.miss(key, None);
+        let mut sums = ServiceSums::default();
+        sums.count(&counters);
+        assert_eq!(sums.classes[Class::TokenEncrypt as usize].gets(), 1);
+        assert_eq!(sums.classes[Class::TokenMac as usize].gets(), 1);
+    }
+
+    #[test]
+    fn only_a_token_that_left_early_is_validated_again() {
+        let counters = ByClass::default();
+        for left in [
+            None,
+            Some(Cause::Expired),
+            Some(Cause::Evicted),
+            Some(Cause::Flushed),
+        ] {
+            counters.stored(Class::Token, left);
+            counters.stored(Class::Dogpile, left);
+        }
+        let mut sums = ServiceSums::default();
+        sums.count(&counters);
+        assert_eq!(sums.revalidations, 2);
+    }
+
+    #[test]
+    fn sums_are_handed_on_by_user_and_by_the_names_of_classes() {
+        let mut sums = ServiceSums::default();
+        sums.classes[Class::Dogpile as usize].hits = 7;
+        sums.revalidations = 2;
+        for (uid, service) in [
+            (Some(64_060), Service(0)),
+            (None, Service::OTHER),
+            (None, Service::UNKNOWN),
+        ] {
+            let name = uid.map(|_| "nova".to_owned());
+            let totals = ServiceTotals::new(service, uid, name.clone(), &sums);
+            let written = serde_json::to_string(&totals).unwrap();
+            let totals: ServiceTotals = serde_json::from_str(&written).unwrap();
+            let services = Services::default();
+            assert_eq!(totals.read(&services), (service, sums));
+            assert_eq!(services.user(service).and_then(|user| user.1), name);
+        }
+    }
+}
