@@ -67,7 +67,8 @@ const SECTIONS: &[(&str, &str)] = &[
     (
         "FILES",
         "/etc/tokencached/tokencached.toml is read by tokencached.service, /etc/memcached.conf and \
-         /etc/tokencached/takeover.toml by memcached.service where tokencached-takeover is installed.",
+         /etc/tokencached/takeover.toml by memcached.service where tokencached-takeover is installed. \
+         /usr/share/doc/tokencached has what the metrics are for (docs/metrics.md), and alert rules and a dashboard.",
     ),
     (
         "SEE ALSO",

@@ -304,7 +304,7 @@ pub(super) static FLAGS: &[Flag] = &[
         "allow -l and --http to name a wildcard address such as 0.0.0.0"),
     own("no-service-names", Nothing, Set(Setting::NoServiceNames),
         "count all clients as one service in metrics: neither the kernel nor the user\n\
-         database is asked for that who they are"),
+         database is asked who they are"),
     own("validation-cost-ms", Value("num"), Set(Setting::ValidationCostMs),
         "what a validation costs Keystone in milliseconds of CPU, for the metric of\n\
          what it is spared (default: 100)"),

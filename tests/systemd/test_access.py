@@ -1,6 +1,7 @@
 """Who may talk to the cache of a unit that was taken over: the rules as shipped and changed ones, between users."""
 
 import concurrent.futures
+import re
 
 import pytest
 
@@ -51,6 +52,21 @@ def test_services_are_served_and_people_are_not(peopled):
     (line, _) = refusals(peopled, "alice")
     assert line.endswith(f"refused uid {uid} (alice) on tcp:[::1]:11211: not in [access] connect")
     assert peopled.stats()["access_refused"] == "6"
+
+
+def test_metrics_name_the_services_of_the_unit(peopled):
+    for user in ["nova", "glance"]:
+        peopled.ask(SET, user=user)
+
+    def services():
+        metrics = peopled.ask("GET /metrics HTTP/1.0\r\n\r\n", host="127.0.0.1", port=9150)
+        accepted = r'tokencached_connections_accepted_total{service="(.*)"} ([0-9]+)'
+        return {service: int(count) for service, count in re.findall(accepted, metrics)}
+
+    expected = {"nova": 1, "glance": 1}
+    assert eventually(lambda: services().items() >= expected.items()), services()
+    peopled.run("systemctl restart memcached")
+    assert services().items() >= expected.items()
 
 
 def test_the_same_holds_on_a_unix_socket(peopled):

@@ -44,6 +44,12 @@ def test_the_service_runs_as_its_own_user(own):
     assert own.main_process("tokencached") == process
 
 
+def test_what_a_site_monitors_with_is_in_the_package(own):
+    documents = own.run("dpkg --listfiles tokencached").splitlines()
+    for name in ["docs/metrics.md", "docs/runbook.md", "observability/alerts.yaml", "observability/dashboard.json"]:
+        assert f"/usr/share/doc/tokencached/{name}" in documents
+
+
 def test_a_unix_socket_has_its_place(own):
     append(own, 'unix_socket = "/run/tokencached/socket"\nunix_mask = "0777"\nport = 11211\n')
     own.run("systemctl start tokencached")
