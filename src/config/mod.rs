@@ -11,7 +11,7 @@
 //! Each gives a partial `Settings` (`settings.rs`) by way of the one table of
 //! flags (`flags.rs`, `extended.rs`), in which each value keeps its origin.
 //! They are laid over each other and resolved once (`resolve.rs` and
-//! `sockets.rs`, with `listen.rs`, `units.rs`, and what `machine.rs` knows); `show.rs` writes the
+//! `sockets.rs`, with `listen.rs`, `sizes.rs`, `units.rs`, and what `machine.rs` knows); `show.rs` writes the
 //! result down for people and for `stats settings`. `access.rs` reads the one table of the TOML file, and
 //! `renewed.rs` compares what is read on SIGHUP, and `source.rs` records what was read. `tool_flags.rs` is the
 //! command line of `tokencached-tool`, which shares nothing with the rest;
@@ -37,6 +37,7 @@ mod resolve;
 mod settings;
 mod show;
 pub mod simulation_flags;
+mod sizes;
 mod sockets;
 mod source;
 pub mod tool_flags;

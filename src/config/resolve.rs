@@ -21,19 +21,16 @@ use std::sync::atomic::AtomicU32;
 use super::flags::Flag;
 use super::listen;
 use super::listen::{Place, Usual};
-use super::machine::{Machine, MemoryBound};
-use super::settings::{ITEM_BYTES, Origin, Said, Settings, Sourced};
+use super::machine::Machine;
+use super::settings::{Origin, Said, Settings, Sourced};
 use super::show::{self, Facts, Shown};
 use super::sockets::{PORT_DEFAULT, Sockets, UNIX_MASK_DEFAULT};
 use super::units::{GIB, MIB, Problem, show_size};
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, sizes};
 use crate::protocol::codec::Protocol;
 use crate::server::{Security, access, tls};
 
 const MEMORY_LIMIT_DEFAULT: u64 = 64 * MIB;
-const MEMORY_LIMIT_MIN: u64 = 8 * MIB;
-/// Beyond this no machine goes, and sums of sizes stay far from overflow.
-const MEMORY_MAX: u64 = 1024 * 1024 * GIB;
 const MEMORY_CEILING_LEAST_DEFAULT: u64 = GIB;
 const ITEM_BYTES_MAX_DEFAULT: u64 = MIB;
 const BUFFER_MEMORY_DEFAULT: u64 = 16 * MIB;
@@ -214,26 +211,30 @@ impl<'m> Resolver<'m> {
         check_size(
             "memory_limit",
             &limit,
-            check_limit(limit.value, self.machine.memory.as_ref()),
+            sizes::check_limit(limit.value, self.machine.memory.as_ref()),
         )?;
-        let four = limit.value.saturating_mul(4).min(MEMORY_MAX);
+        let four = limit.value.saturating_mul(4).min(sizes::MEMORY_MAX);
         let default = four.max(MEMORY_CEILING_LEAST_DEFAULT);
         let ceiling = self.size("memory_ceiling", &settings.memory_ceiling, default);
         check_size(
             "memory_ceiling",
             &ceiling,
-            check_ceiling(ceiling.value, limit.value),
+            sizes::check_ceiling(ceiling.value, limit.value),
         )?;
         let item = self.size(
             "max_item_size",
             &settings.max_item_size,
             ITEM_BYTES_MAX_DEFAULT,
         );
-        check_size("max_item_size", &item, check_item(item.value, limit.value))?;
+        check_size(
+            "max_item_size",
+            &item,
+            sizes::check_item(item.value, limit.value),
+        )?;
         Ok(crate::store::Options {
             memory_limit_bytes: limit.value,
             memory_ceiling_bytes: ceiling.value,
-            // `check_item` keeps it at most 1 GiB.
+            // `sizes` keeps it at most 1 GiB.
             item_bytes_max: u32::try_from(item.value).unwrap_or(u32::MAX),
             evict: !self.switch("disable_evictions", &settings.disable_evictions),
             eviction: self.eviction(settings),
@@ -582,61 +583,4 @@ fn check_size(
 ) -> Result<(), ConfigError> {
     let text = show_size(size.value);
     checked.map_err(|problem| ConfigError::value(key, &text, &size.origin, &problem))
-}
-
-fn check_limit(limit: u64, bound: Option<&MemoryBound>) -> Result<(), Problem> {
-    if limit < MEMORY_LIMIT_MIN {
-        let remedy = format!("give at least {}", show_size(MEMORY_LIMIT_MIN));
-        return Err(Problem::new("too small", remedy));
-    }
-    if limit > MEMORY_MAX {
-        let remedy = format!("give at most {}", show_size(MEMORY_MAX));
-        return Err(Problem::new("too large", remedy));
-    }
-    match bound {
-        Some(bound) if limit > bound.bytes => {
-            let most = bound.bytes / MIB;
-            let what = format!("more than the {most} MiB that {} allows", bound.source);
-            Err(Problem::new(what, below(most)))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn below(most_mib: u64) -> String {
-    match most_mib {
-        0..8 => "a machine or control group with more memory is needed".into(),
-        most => format!("give at most {most}m"),
-    }
-}
-
-fn check_ceiling(ceiling: u64, limit: u64) -> Result<(), Problem> {
-    if ceiling < limit {
-        let least = show_size(limit);
-        let what = format!("below memory_limit, which is {least}");
-        return Err(Problem::new(
-            what,
-            format!("give at least {least}, or leave it out"),
-        ));
-    }
-    if ceiling > MEMORY_MAX {
-        let remedy = format!("give at most {}", show_size(MEMORY_MAX));
-        return Err(Problem::new("too large", remedy));
-    }
-    Ok(())
-}
-
-fn check_item(item: u64, limit: u64) -> Result<(), Problem> {
-    let (least, most) = ITEM_BYTES;
-    let remedy = format!(
-        "give 1k to 1024m and at most half of memory_limit, here {}",
-        show_size((limit / 2).min(most))
-    );
-    let what = match item {
-        item if item < least => "too small",
-        item if item > most => "too large",
-        item if item > limit / 2 => "more than half of memory_limit",
-        _ => return Ok(()),
-    };
-    Err(Problem::new(what, remedy))
 }
