@@ -21,8 +21,8 @@ class Mode:
     server_flags: tuple = ()
     server_environment: dict = dataclasses.field(default_factory=dict)
     options: dict = dataclasses.field(default_factory=dict)  # of [keystone_authtoken]
-    # Processes of the API that start with several requests at once lose their SASL settings, by a
-    # race in keystonemiddleware's TokenCache.initialize; so each gets one request alone first.
+    # Processes of the API that start with several requests at once lose their SASL and TLS settings, by
+    # a race in keystonemiddleware's TokenCache.initialize; so each gets one request alone first.
     one_request_first: bool = False
 
     def __repr__(self):
@@ -53,6 +53,7 @@ SASL_OPTIONS = {
 TLS = {
     "prepare": make_certificate,
     "server_flags": tls_flags("{folder}"),
+    "one_request_first": True,
 }
 TLS_OPTIONS = {
     "memcache_tls_enabled": True,

@@ -27,7 +27,7 @@ def test_panels_are_told_apart_and_do_not_overlap():
 def test_every_query_is_of_the_units_that_were_chosen():
     for panel in dashboard.panels():
         for target in panel["targets"]:
-            metrics = len(re.findall(r"\b(?:up|(?:mem|token)cached_\w+)\{", target["expr"]))
+            metrics = len(re.findall(r"\b(?:up|(?:(?:mem|token)cached|process)_\w+)\{", target["expr"]))
             assert metrics > 0
             assert target["expr"].count('job=~"$job",instance=~"$instance"') == metrics, target["expr"]
 

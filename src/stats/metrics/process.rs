@@ -33,6 +33,12 @@ pub(super) const METRICS: &[Metric] = &[
         one("uptime", |moment| moment.uptime_seconds().into()),
     ),
     gauge(
+        "process_start_time_seconds",
+        "Unix time at which this process started, under Prometheus' own name for it.",
+        "Changes with each restart, of which memcached_uptime_seconds shows those alone that lose the items.",
+        unlisted(|moment| u64::try_from(moment.process.started.unix_seconds).unwrap_or_default()),
+    ),
+    gauge(
         "memcached_time_seconds",
         "Unix time of the server's clock.",
         "Compare with time(): a clock that is wrong shifts expiry times that clients give as dates.",
