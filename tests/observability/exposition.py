@@ -6,7 +6,7 @@ SAMPLE = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:{(?P<labels>.*)})? (?P<value>
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)",?')
 
 # What names of metrics begin with here; what else stands in a query are functions, labels and words.
-OURS = re.compile(r"\b(?:mem|token)cached_\w+")
+OURS = re.compile(r"\b(?:(?:mem|token)cached|process)_\w+")
 
 
 class Scrape:
@@ -34,5 +34,5 @@ class Scrape:
 
 
 def names_in(query):
-    """The metrics of memcached's and tokencached's names in a query, not what recording rules make of them."""
+    """The metrics of a server that a query names, not what recording rules make of them."""
     return {name for name in OURS.findall(query) if f":{name}" not in query}
