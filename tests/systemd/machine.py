@@ -163,6 +163,12 @@ class Machine:
         lines = [line.split(" ", 2) for line in self.ask("stats\r\n", **place).split("\r\n")]
         return {line[1]: line[2] for line in lines if line[0] == "STAT"}
 
+    def metrics(self):
+        """What a scrape gets."""
+        address = "http://127.0.0.1:9150/metrics"
+        script = f"import urllib.request as http; print(http.urlopen('{address}', timeout=10).read().decode())"
+        return subprocess.check_output([*self._enter("--net"), sys.executable, "-c", script], text=True, timeout=30)
+
     def hold(self, host, port):
         """Has somebody else listen there."""
         holder = subprocess.Popen(
