@@ -1,4 +1,5 @@
-//! What a scrape and a `stats` cost the server: a full store, as many connections as may be open.
+//! What a scrape and a `stats` cost the server: a full store, as many connections as may be open, as many services as
+//! are told apart, with items of every class.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use tokencached::engine::{Engine, Options};
 use tokencached::protocol::command::{Command, Stats};
 use tokencached::stats::connections::{Address, Connection, State};
 use tokencached::stats::memcached::Process;
+use tokencached::stats::services::SERVICES_MAX;
 use tokencached::store::{self, Condition, Marks, Packing, Put, Store};
+use tokencached::token::class::Class;
 
 const CONNECTIONS: usize = 4096;
 const MEMORY_BYTES: u64 = 1 << 30;
@@ -50,10 +53,18 @@ fn views(criterion: &mut Criterion) {
     };
     let engine = Engine::new(full(now.seconds), Options::default(), process);
     let counters = engine.stats().register_worker();
-    for _ in 0..CONNECTIONS {
+    let services = &engine.stats().services;
+    for uid in 0..SERVICES_MAX as u32 {
+        let counters = counters.of(services.of(Some(uid)));
+        for class in Class::ALL {
+            counters.by_class.set(class, VALUE.len());
+        }
+    }
+    for number in 0..CONNECTIONS {
         let peer = Address::Tcp(([127, 0, 0, 1], 40_000).into());
         let local = Some("tcp:127.0.0.1:11211".into());
-        let connection = Connection::new(peer, local, State::Read, now.seconds);
+        let mut connection = Connection::new(peer, local, State::Read, now.seconds);
+        connection.service = services.of(Some((number % SERVICES_MAX) as u32));
         engine.stats().connections.enter(Arc::new(connection));
     }
     let mut group = criterion.benchmark_group("views of a full cache");

@@ -106,6 +106,34 @@ fn a_key_that_made_room_is_known_to_have_been_evicted() {
 }
 
 #[test]
+fn a_key_that_made_room_and_would_have_expired_since_counts_as_expired() {
+    let store = store();
+    for key in keys(1_500) {
+        put(&store, &key, &VALUE, START + 300, START);
+    }
+    let gone = |key: &String| store.get(key.as_bytes(), START).is_err();
+    let gone: Vec<String> = keys(1_500).filter(gone).collect();
+    let count = |cause, now| {
+        let causes = gone.iter().map(|key| miss(&store, key, now).cause());
+        causes.filter(|&found| found == Some(cause)).count()
+    };
+    let known = count(Cause::Evicted, START);
+    assert!(known > 500, "{known}");
+    // The time that was left is remembered within a tenth.
+    assert_eq!(count(Cause::Evicted, START + 260), known);
+    assert_eq!(count(Cause::Expired, START + 335), known);
+    assert_eq!(count(Cause::Evicted, START + 335), 0);
+    let returned = gone
+        .iter()
+        .map(|key| put(&store, key, b"v", START + 900, START + 335));
+    assert!(
+        !returned
+            .into_iter()
+            .any(|left| left == Some(Cause::Evicted))
+    );
+}
+
+#[test]
 fn who_stores_a_key_again_is_told_how_it_left() {
     let store = store();
     put(&store, "deleted", b"v", NEVER, START);

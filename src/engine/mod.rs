@@ -25,7 +25,7 @@ use crate::clock::Now;
 use crate::packing::Packing;
 use crate::protocol::command::{self, Command, Exptime, Key};
 use crate::protocol::error::Error;
-use crate::protocol::reply::{Hit, Reply, Stat, Value};
+use crate::protocol::reply::{Hit, Reply, Stat, Touched, Value};
 use crate::stats::memcached::{self, Process};
 use crate::stats::{Access, Counters, Moment, Sources, Stats, Totals};
 use crate::store::{AT_ONCE, ItemRef, Miss, NEVER, Store};
@@ -135,7 +135,8 @@ impl Engine {
 
     /// What was counted since the start, to be handed on to the process that comes next.
     pub fn totals(&self) -> Totals {
-        self.stats.totals(&self.store, &self.process)
+        self.stats
+            .totals(&self.store, &self.process, self.options.validation_cost_ms)
     }
 
     /// Goes on from what the processes before this one have counted. Called once, before anything is.
@@ -149,8 +150,8 @@ impl Engine {
         self.shutdown.notified().await;
     }
 
-    /// All metrics in Prometheus' text format. Costs less than a millisecond, whatever the store holds, and
-    /// blocks no worker.
+    /// All metrics in Prometheus' text format. Costs some milliseconds at most, by how many services and connections
+    /// there are, whatever the store holds, and blocks no worker.
     ///
     /// # Errors
     /// One line for the log.
@@ -215,7 +216,10 @@ impl Engine {
             Command::Touch { key, exptime } => {
                 counters.by_class.touch(key.0);
                 match self.touch(key, exptime, counters, now) {
-                    Ok(_) => Reply::Touched,
+                    Ok(item) => Reply::Touched(Touched {
+                        client_flags: item.client_flags(),
+                        cas_unique: self.shown_unique(item.cas_unique()),
+                    }),
                     Err(_) => Reply::NotFound,
                 }
             }

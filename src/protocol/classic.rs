@@ -246,7 +246,7 @@ impl Classic {
             Reply::Exists => sink.bytes(b"EXISTS\r\n"),
             Reply::NotFound => sink.bytes(b"NOT_FOUND\r\n"),
             Reply::Deleted => sink.bytes(b"DELETED\r\n"),
-            Reply::Touched => sink.bytes(b"TOUCHED\r\n"),
+            Reply::Touched(_) => sink.bytes(b"TOUCHED\r\n"),
             Reply::Ok => sink.bytes(b"OK\r\n"),
             Reply::Reset => sink.bytes(b"RESET\r\n"),
             Reply::Version => {

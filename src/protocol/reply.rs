@@ -86,7 +86,7 @@ pub enum Reply<'b, V> {
     /// The item was removed.
     Deleted,
     /// The item's expiry was renewed.
-    Touched,
+    Touched(Touched),
     /// The new value of an `incr`, `decr` or `ma`.
     Number(Number),
     /// What is known of an item.
@@ -128,6 +128,15 @@ pub struct Hit<'b, V> {
     pub cas_unique: u64,
     /// The value.
     pub value: V,
+}
+
+/// What the binary protocol says of an item whose expiry was renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// What the client stored beside the value.
+    pub client_flags: u32,
+    /// The item's CAS unique, 0 where `-C` has switched them off.
+    pub cas_unique: u64,
 }
 
 /// Seconds that an item has left; `None` for one that does not expire.

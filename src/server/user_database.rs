@@ -7,10 +7,10 @@ use std::io;
 
 use nix::unistd::{Uid, User, getgrouplist};
 
-/// The name of a user; `None` if the database does not know one, or does not answer. May block.
+/// The name of a user; `None` if the database does not know one that is not empty, or does not answer. May block.
 pub fn name_of(uid: u32) -> Option<String> {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    user.map(|user| user.name)
+    user.map(|user| user.name).filter(|name| !name.is_empty())
 }
 
 /// All groups of a user; none of one that the database does not know. May block.

@@ -36,8 +36,9 @@ pub struct Totals {
 }
 
 impl Stats {
-    /// What was counted, in this process and those before it.
-    pub fn totals(&self, store: &Store, process: &Process) -> Totals {
+    /// What was counted, in this process and those before it; a validation that Keystone was spared cost so many
+    /// milliseconds.
+    pub fn totals(&self, store: &Store, process: &Process, validation_cost_ms: u32) -> Totals {
         let zero = self.zero.lock();
         Totals {
             started: Some(self.started_seconds(process)),
@@ -48,7 +49,7 @@ impl Stats {
                 .totals()
                 .map(|(name, count)| (name.to_owned(), count.load(Relaxed)))
                 .into(),
-            services: self.service_totals(),
+            services: self.service_totals(validation_cost_ms.into()),
             histograms: self.histograms.totals(),
             departures: store.departures().totals().collect(),
             zero_commands: zero.commands,
@@ -80,13 +81,14 @@ impl Stats {
         }
     }
 
-    fn service_totals(&self) -> Vec<ServiceTotals> {
+    fn service_totals(&self, cost_ms: u64) -> Vec<ServiceTotals> {
         let sums = self.service_sums();
         let counted = Service::all().filter(|service| sums[service.index()] != Default::default());
         counted
             .map(|service| {
                 let (uid, name) = self.services.user(service).unzip();
-                ServiceTotals::new(service, uid, name.flatten(), &sums[service.index()])
+                let who = (uid, name.flatten());
+                ServiceTotals::new(service, who, &sums[service.index()], cost_ms)
             })
             .collect()
     }
@@ -205,7 +207,7 @@ mod tests {
         let clock = Clock::manual();
         let first = ran(&clock, None);
         clock.advance(10);
-        let totals = first.0.totals(&first.1, &first.2);
+        let totals = first.0.totals(&first.1, &first.2, 100);
         let second = ran(&clock, Some(&totals));
         clock.advance(10);
         let expected = [
@@ -228,12 +230,12 @@ mod tests {
         let clock = Clock::manual();
         let (stats, store, process) = ran(&clock, None);
         stats.reset(&store);
-        let (stats, store, process) = ran(&clock, Some(&stats.totals(&store, &process)));
+        let (stats, store, process) = ran(&clock, Some(&stats.totals(&store, &process, 100)));
         assert_eq!(stats.snapshot().get_hits, 4);
         assert_eq!(stats.total().get_hits, 8);
         stats.reset(&store);
         assert_eq!(stats.snapshot().get_hits, 0);
-        let (stats, ..) = ran(&clock, Some(&stats.totals(&store, &process)));
+        let (stats, ..) = ran(&clock, Some(&stats.totals(&store, &process, 100)));
         assert_eq!((stats.snapshot().get_hits, stats.total().get_hits), (4, 12));
     }
 

@@ -15,6 +15,12 @@ Names that begin with `memcached_` are those of prometheus/memcached_exporter, w
 made for memcached go on working. Metrics count since the start and over restarts that hand the items on; `stats` counts
 since the last `stats reset`.
 
+Labels: `service` is the name of the user at the other end of a connection (its number until the name is known), `other`
+beyond 32 of them, `unknown` where the kernel names none. `class` is what key and value look like: `token`, plain;
+`token_mac` and `token_encrypt`, of `memcache_security_strategy`; `dogpile`, of oslo.cache; `other`. Of a key that is not
+there the key alone tells: it is taken for `token_mac` or `token_encrypt` as the service's last such token was, and for
+`dogpile` if it is a digest, as oslo.cache has it by default. A class is shown once something was counted of it.
+
 This file is made from `src/stats/metrics/`: `tokencached-tool documents DIR` writes it into DIR.
 ";
 

@@ -79,6 +79,8 @@ struct User {
     name: Option<String>,
     /// When its name was last asked for.
     asked_at: Option<u32>,
+    /// Whether that has not been answered.
+    is_asked: bool,
 }
 
 impl Services {
@@ -98,12 +100,13 @@ impl Services {
             uid,
             name: None,
             asked_at: None,
+            is_asked: false,
         });
         Service(users.len() as u8 - 1)
     }
 
     /// The user whose name has to be looked up, if that is not known or no longer holds. Says so once for each
-    /// look-up. Takes a short lock.
+    /// look-up, and not again before [`Services::set_name`] has its answer. Takes a short lock.
     pub fn wants_name(&self, service: Service, now_seconds: u32) -> Option<u32> {
         let mut users = self.users.lock();
         let user = users.get_mut(service.index())?;
@@ -112,9 +115,10 @@ impl Services {
             None => NAMELESS_SECONDS,
         };
         let holds = |asked_at| now_seconds.saturating_sub(asked_at) < holds_seconds;
-        if user.asked_at.is_some_and(holds) {
+        if user.is_asked || user.asked_at.is_some_and(holds) {
             return None;
         }
+        user.is_asked = true;
         user.asked_at = Some(now_seconds);
         Some(user.uid)
     }
@@ -124,6 +128,7 @@ impl Services {
         let mut users = self.users.lock();
         if let Some(user) = users.iter_mut().find(|user| user.uid == uid) {
             user.name = name.or_else(|| user.name.take());
+            user.is_asked = false;
         }
     }
 
@@ -217,6 +222,12 @@ by_class! {
     sets,
     /// Bytes of their values.
     set_bytes,
+    /// Values stored whose key had left for others before its time was over.
+    returned_evicted,
+    /// Whose key had left by a `flush_all`.
+    returned_flushed,
+    /// Whose key a client had deleted.
+    returned_deleted,
     /// Deletions, of what is not there too.
     deletes,
     /// `touch` commands.
@@ -262,7 +273,6 @@ impl ClassSums {
 #[derive(Debug, Default)]
 pub struct ByClass {
     classes: [ClassCounters; Class::ALL.len()],
-    revalidations: Counter,
     /// The class of the last protected token that was seen, by number: what a key of one is taken for.
     protected: AtomicU64,
 }
@@ -302,12 +312,14 @@ impl ByClass {
         self.note(class);
     }
 
-    /// Counts a value that was stored, where its key had left as `left` says: a token that left before its
-    /// time was over had to be validated again.
+    /// Counts a value that was stored, where its key had left as `left` says.
     pub fn stored(&self, class: Class, left: Option<Cause>) {
-        let early = matches!(left, Some(Cause::Evicted | Cause::Flushed | Cause::Deleted));
-        if early && class.is_token() {
-            self.revalidations.add(1);
+        let counters = self.class(class);
+        match left {
+            Some(Cause::Evicted) => counters.returned_evicted.add(1),
+            Some(Cause::Flushed) => counters.returned_flushed.add(1),
+            Some(Cause::Deleted) => counters.returned_deleted.add(1),
+            None | Some(Cause::Expired | Cause::Replaced | Cause::Revoked) => {}
         }
     }
 
@@ -349,10 +361,18 @@ impl ByClass {
 pub struct ServiceSums {
     /// By class, in the order of [`Class::ALL`].
     pub classes: [ClassSums; Class::ALL.len()],
-    /// Tokens stored that had left before their time was over.
-    pub revalidations: u64,
     /// Connections accepted.
     pub accepted: u64,
+    reckoned: Reckoned,
+}
+
+/// Validations avoided whose cost was reckoned by processes before this one, and what it came to: the
+/// cost is a setting, and may have been another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Reckoned {
+    validations: u64,
+    millis: u64,
 }
 
 impl ServiceSums {
@@ -361,7 +381,6 @@ impl ServiceSums {
         for (sums, counters) in self.classes.iter_mut().zip(&counters.classes) {
             sums.count(counters);
         }
-        self.revalidations += counters.revalidations.get();
     }
 
     /// Adds what others have counted.
@@ -369,14 +388,41 @@ impl ServiceSums {
         for (sums, others) in self.classes.iter_mut().zip(&others.classes) {
             sums.add(others);
         }
-        self.revalidations = self.revalidations.saturating_add(others.revalidations);
         self.accepted = self.accepted.saturating_add(others.accepted);
+        let (reckoned, more) = (&mut self.reckoned, others.reckoned);
+        reckoned.validations = reckoned.validations.saturating_add(more.validations);
+        reckoned.millis = reckoned.millis.saturating_add(more.millis);
+    }
+
+    fn of_tokens(&self, count: fn(&ClassSums) -> u64) -> u64 {
+        let tokens = Class::ALL.iter().filter(|class| class.is_token());
+        tokens
+            .map(|&class| count(&self.classes[class as usize]))
+            .fold(0, u64::saturating_add)
     }
 
     /// Validations that Keystone was spared: hits of tokens.
     pub fn validations_avoided(&self) -> u64 {
-        let tokens = Class::ALL.iter().filter(|class| class.is_token());
-        tokens.map(|&class| self.classes[class as usize].hits).sum()
+        self.of_tokens(|sums| sums.hits)
+    }
+
+    /// What they would have cost, in milliseconds: those of this process at `cost_ms` each.
+    pub fn saved_ms(&self, cost_ms: u64) -> u64 {
+        let Reckoned {
+            validations,
+            millis,
+        } = self.reckoned;
+        let since = self.validations_avoided().saturating_sub(validations);
+        millis.saturating_add(since.saturating_mul(cost_ms))
+    }
+
+    /// Tokens that were validated again though their time was not over, with the word for how they had left.
+    pub fn revalidations(&self) -> [(&'static str, u64); 3] {
+        [
+            ("evicted", self.of_tokens(|sums| sums.returned_evicted)),
+            ("flushed", self.of_tokens(|sums| sums.returned_flushed)),
+            ("deleted", self.of_tokens(|sums| sums.returned_deleted)),
+        ]
     }
 }
 
@@ -389,17 +435,17 @@ pub struct ServiceTotals {
     name: Option<String>,
     other: bool,
     classes: BTreeMap<String, ClassSums>,
-    revalidations: u64,
     accepted: u64,
+    reckoned: Reckoned,
 }
 
 impl ServiceTotals {
-    /// Those of a service.
+    /// Those of a service, whose validations are reckoned at `cost_ms` each.
     pub(super) fn new(
         service: Service,
-        uid: Option<u32>,
-        name: Option<String>,
+        (uid, name): (Option<u32>, Option<String>),
         sums: &ServiceSums,
+        cost_ms: u64,
     ) -> ServiceTotals {
         let classes = Class::ALL.iter().zip(&sums.classes);
         ServiceTotals {
@@ -409,8 +455,11 @@ impl ServiceTotals {
             classes: classes
                 .map(|(class, sums)| (class.name().to_owned(), *sums))
                 .collect(),
-            revalidations: sums.revalidations,
             accepted: sums.accepted,
+            reckoned: Reckoned {
+                validations: sums.validations_avoided(),
+                millis: sums.saved_ms(cost_ms),
+            },
         }
     }
 
@@ -427,8 +476,8 @@ impl ServiceTotals {
         let sums_of = |class: Class| self.classes.get(class.name()).copied();
         let sums = ServiceSums {
             classes: Class::ALL.map(|class| sums_of(class).unwrap_or_default()),
-            revalidations: self.revalidations,
             accepted: self.accepted,
+            reckoned: self.reckoned,
         };
         (service, sums)
     }
@@ -534,32 +583,61 @@ mod tests {
     #[test]
     fn only_a_token_that_left_early_is_validated_again() {
         let counters = ByClass::default();
-        for left in [
-            None,
-            Some(Cause::Expired),
-            Some(Cause::Evicted),
-            Some(Cause::Flushed),
-        ] {
-            counters.stored(Class::Token, left);
-            counters.stored(Class::Dogpile, left);
+        let early = [Cause::Evicted, Cause::Flushed, Cause::Deleted];
+        for (times, left) in (1..).zip(early) {
+            (0..times).for_each(|_| counters.stored(Class::TokenMac, Some(left)));
+            counters.stored(Class::Dogpile, Some(left));
         }
+        counters.stored(Class::Token, Some(Cause::Expired));
+        counters.stored(Class::Token, None);
         let mut sums = ServiceSums::default();
         sums.count(&counters);
-        assert_eq!(sums.revalidations, 2);
+        let expected = [("evicted", 1), ("flushed", 2), ("deleted", 3)];
+        assert_eq!(sums.revalidations(), expected);
+    }
+
+    #[test]
+    fn what_was_saved_is_reckoned_at_the_cost_of_its_time() {
+        let hits = |count| {
+            let mut sums = ServiceSums::default();
+            sums.classes[Class::TokenMac as usize].hits = count;
+            sums.classes[Class::Dogpile as usize].hits = 1_000;
+            sums
+        };
+        let first = hits(10);
+        assert_eq!(first.saved_ms(100), 1_000);
+        let services = Services::default();
+        let totals = ServiceTotals::new(Service::OTHER, (None, None), &first, 100);
+        let (_, mut second) = totals.read(&services);
+        second.add(&hits(5));
+        assert_eq!(second.validations_avoided(), 15);
+        assert_eq!(second.saved_ms(20), 1_000 + 100);
+        let totals = ServiceTotals::new(Service::OTHER, (None, None), &second, 20);
+        assert_eq!(totals.read(&services).1.saved_ms(500), 1_100);
+    }
+
+    #[test]
+    fn a_user_database_that_does_not_answer_is_asked_once() {
+        let services = Services::default();
+        let nova = services.of(Some(64_060));
+        assert_eq!(services.wants_name(nova, 100), Some(64_060));
+        assert_eq!(services.wants_name(nova, 100_000), None);
+        services.set_name(64_060, None);
+        assert_eq!(services.wants_name(nova, 100_001), Some(64_060));
     }
 
     #[test]
     fn sums_are_handed_on_by_user_and_by_the_names_of_classes() {
         let mut sums = ServiceSums::default();
         sums.classes[Class::Dogpile as usize].hits = 7;
-        sums.revalidations = 2;
+        sums.classes[Class::Dogpile as usize].returned_flushed = 2;
         for (uid, service) in [
             (Some(64_060), Service(0)),
             (None, Service::OTHER),
             (None, Service::UNKNOWN),
         ] {
             let name = uid.map(|_| "nova".to_owned());
-            let totals = ServiceTotals::new(service, uid, name.clone(), &sums);
+            let totals = ServiceTotals::new(service, (uid, name.clone()), &sums, 100);
             let written = serde_json::to_string(&totals).unwrap();
             let totals: ServiceTotals = serde_json::from_str(&written).unwrap();
             let services = Services::default();

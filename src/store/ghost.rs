@@ -3,25 +3,29 @@
 //! One for each shard of the index, under the shard's lock. A key that comes back while its ghost is
 //! here has shown that it is used more than once; `returns` decides what that means. Of a key from which
 //! it learns nothing the cause alone is noted, so that a miss can be told from that of a key never seen. It
-//! holds as many keys as `eviction` says, in 8 bytes each: 32 bits of the key's hash, and how it left.
+//! holds as many keys as `eviction` says, in 8 bytes each: 28 bits of the key's hash, and how it left.
 //!
 //! Invariants:
 //! - bounded, by the items that there are, or were when none had to leave for others: a bucket of eight, and in it the one that was used the longest ago makes room; a ninth entry
 //!   is for notes alone;
 //! - a note never takes the place of a key from which `returns` learns, and always makes room for one;
-//! - a false positive (two keys with the same 32 bits) costs a place in the main chain, or a miss that is
+//! - a false positive (two keys with the same 28 bits) costs a place in the main chain, or a miss that is
 //!   counted wrongly, never a wrong value.
 
 use super::Cause;
 use super::returns::Departure;
 use super::segment::Chain;
+use super::time_left::TimeLeft;
 
 /// Entries of a bucket for keys from which `returns` learns.
 const BUCKET: usize = 8;
 /// All of them.
 const BUCKET_WITH_NOTE: usize = BUCKET + 1;
-const CHAIN_SHIFT: u32 = 30;
-const TURN_SHIFT: u32 = 16;
+const FINGERPRINT_BITS: u32 = 28;
+const FINGERPRINT_SHIFT: u32 = 36;
+const CHAIN_SHIFT: u32 = 34;
+const TURN_SHIFT: u32 = 22;
+const TIME_LEFT_SHIFT: u32 = 16;
 
 /// What is known of a key that left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +37,10 @@ pub enum Known {
 }
 
 impl Known {
-    /// Why the key left.
-    pub fn cause(&self) -> Cause {
+    /// Why the key is not there now.
+    pub fn cause(&self, now_seconds: u32) -> Cause {
         match self {
-            Known::Used(departure) => departure.cause(),
+            Known::Used(departure) => departure.cause(now_seconds),
             Known::Noted(cause) => *cause,
         }
     }
@@ -45,20 +49,20 @@ impl Known {
 /// Keys that left one shard.
 #[derive(Debug, Default)]
 pub struct Ghost {
-    /// `BUCKET_WITH_NOTE` entries a bucket; 0 is an empty entry. An entry is fingerprint (32 bits), chain (2),
-    /// turn (14), second (16); of a note the chain is 0 and the turn the number of its cause plus 1.
+    /// `BUCKET_WITH_NOTE` entries a bucket; 0 is an empty entry. An entry is fingerprint (28 bits), chain (2),
+    /// turn (12), time left (6), second (16); of a note the chain is 0 and the turn the number of its cause plus 1.
     entries: Vec<u64>,
 }
 
 impl Ghost {
     /// Remembers how a key leaves that was in use, and about so many keys.
     pub fn insert(&mut self, hash: u64, departure: Departure, keys: usize) {
-        match departure.cause() {
-            Cause::Evicted => self.fit(keys),
+        match departure.chain {
+            Some(_) => self.fit(keys),
             // While items leave by themselves there is room to remember them all.
-            _ => self.grow(keys),
+            None => self.grow(keys),
         }
-        let fingerprint = hash as u32;
+        let fingerprint = fingerprint(hash);
         let bucket = self.bucket(fingerprint);
         let entries = &mut self.entries[bucket];
         if let Some(noted) = position(entries, fingerprint).filter(|&slot| is_free(entries[slot])) {
@@ -75,7 +79,7 @@ impl Ghost {
         let Some(slot) = slot else {
             return;
         };
-        let entry = u64::from(fingerprint) << 32 | u64::from(packed(&departure));
+        let entry = u64::from(fingerprint) << FINGERPRINT_SHIFT | packed(&departure);
         let displaced = std::mem::replace(&mut entries[slot], entry);
         if is_free(displaced)
             && let Some(empty) = entries.iter_mut().find(|entry| **entry == 0)
@@ -88,7 +92,7 @@ impl Ghost {
     /// about so many keys is kept, and more if there is.
     pub fn note(&mut self, hash: u64, cause: Cause, now_seconds: u32, keys: usize) {
         self.grow(keys);
-        let fingerprint = hash as u32;
+        let fingerprint = fingerprint(hash);
         let bucket = self.bucket(fingerprint);
         let entries = &mut self.entries[bucket];
         let older_by = |&slot: &usize| match entries[slot] {
@@ -100,8 +104,9 @@ impl Ghost {
             free.max_by_key(older_by)
         });
         if let Some(slot) = slot.filter(|&slot| is_free(entries[slot])) {
-            let detail = (cause as u32 + 1) << TURN_SHIFT | now_seconds & Departure::SECONDS_MASK;
-            entries[slot] = u64::from(fingerprint) << 32 | u64::from(detail);
+            let second = u64::from(now_seconds & Departure::SECONDS_MASK);
+            let detail = (cause as u64 + 1) << TURN_SHIFT | second;
+            entries[slot] = u64::from(fingerprint) << FINGERPRINT_SHIFT | detail;
         }
     }
 
@@ -111,10 +116,10 @@ impl Ghost {
         unpacked(std::mem::take(&mut self.entries[at]))
     }
 
-    /// Why a key left, if it is known.
-    pub fn cause_of(&self, hash: u64) -> Option<Cause> {
+    /// Why a key is not there now, if it is known.
+    pub fn cause_of(&self, hash: u64, now_seconds: u32) -> Option<Cause> {
         let at = self.place(hash)?;
-        unpacked(self.entries[at]).map(|known| known.cause())
+        unpacked(self.entries[at]).map(|known| known.cause(now_seconds))
     }
 
     /// Bytes it takes.
@@ -127,7 +132,7 @@ impl Ghost {
         if self.entries.is_empty() {
             return None;
         }
-        let fingerprint = hash as u32;
+        let fingerprint = fingerprint(hash);
         let bucket = self.bucket(fingerprint);
         let begin = bucket.start;
         position(&self.entries[bucket], fingerprint).map(|slot| begin + slot)
@@ -135,7 +140,7 @@ impl Ghost {
 
     fn bucket(&self, fingerprint: u32) -> std::ops::Range<usize> {
         let buckets = (self.entries.len() / BUCKET_WITH_NOTE) as u64;
-        let number = ((u64::from(fingerprint) * buckets) >> 32) as usize;
+        let number = ((u64::from(fingerprint) * buckets) >> FINGERPRINT_BITS) as usize;
         number * BUCKET_WITH_NOTE..(number + 1) * BUCKET_WITH_NOTE
     }
 
@@ -172,7 +177,7 @@ impl Ghost {
 
     /// Puts an entry into the first empty place of its bucket's first so many.
     fn keep(&mut self, entry: u64, places: usize) {
-        let bucket = self.bucket((entry >> 32) as u32);
+        let bucket = self.bucket((entry >> FINGERPRINT_SHIFT) as u32);
         let mut places = self.entries[bucket].iter_mut().take(places);
         if let Some(empty) = places.find(|slot| **slot == 0) {
             *empty = entry;
@@ -180,15 +185,20 @@ impl Ghost {
     }
 }
 
+/// What of a key's hash is kept.
+fn fingerprint(hash: u64) -> u32 {
+    hash as u32 >> (u32::BITS - FINGERPRINT_BITS)
+}
+
 /// The entry of a fingerprint among these.
 fn position(entries: &[u64], fingerprint: u32) -> Option<usize> {
-    let same = |&entry: &u64| (entry >> 32) as u32 == fingerprint && entry != 0;
+    let same = |&entry: &u64| (entry >> FINGERPRINT_SHIFT) as u32 == fingerprint && entry != 0;
     entries.iter().position(same)
 }
 
 /// Whether an entry is empty or a note: what makes room for a key in use.
 fn is_free(entry: u64) -> bool {
-    entry as u32 >> CHAIN_SHIFT == 0
+    entry >> CHAIN_SHIFT & 3 == 0
 }
 
 fn used_at_seconds(entry: u64) -> u32 {
@@ -207,23 +217,23 @@ fn older_by_seconds(known_at: u32, leaving_at: u32) -> i32 {
     }
 }
 
-/// The lower half of an entry.
-fn packed(departure: &Departure) -> u32 {
+/// An entry but for its fingerprint.
+fn packed(departure: &Departure) -> u64 {
     let chain = match departure.chain {
         None => 1,
         Some(Chain::Probation) => 2,
         Some(Chain::Main) => 3,
     };
-    chain << CHAIN_SHIFT
-        | (departure.turn & Departure::TURN_MASK) << TURN_SHIFT
-        | departure.used_at_seconds & Departure::SECONDS_MASK
+    let turn = u64::from(departure.turn & Departure::TURN_MASK);
+    let second = u64::from(departure.used_at_seconds & Departure::SECONDS_MASK);
+    let time_left = departure.time_left.bits();
+    chain << CHAIN_SHIFT | turn << TURN_SHIFT | time_left << TIME_LEFT_SHIFT | second
 }
 
-/// What is in the lower half of an entry.
+/// What an entry says.
 fn unpacked(entry: u64) -> Option<Known> {
-    let detail = entry as u32;
-    let turn = detail >> TURN_SHIFT & Departure::TURN_MASK;
-    let chain = match detail >> CHAIN_SHIFT {
+    let turn = (entry >> TURN_SHIFT) as u32 & Departure::TURN_MASK;
+    let chain = match entry >> CHAIN_SHIFT & 3 {
         0 => {
             let cause = Cause::ALL.get((turn as usize).checked_sub(1)?);
             return cause.copied().map(Known::Noted);
@@ -236,6 +246,7 @@ fn unpacked(entry: u64) -> Option<Known> {
         chain,
         turn,
         used_at_seconds: used_at_seconds(entry),
+        time_left: TimeLeft::from_bits(entry >> TIME_LEFT_SHIFT),
     }))
 }
 
@@ -252,6 +263,7 @@ mod tests {
             chain: Some(Chain::Main),
             turn: 5,
             used_at_seconds: second,
+            time_left: TimeLeft::ENDLESS,
         }
     }
 
@@ -264,9 +276,10 @@ mod tests {
                 chain,
                 turn: Departure::TURN_MASK,
                 used_at_seconds: 100,
+                time_left: TimeLeft::of(100, 400),
             };
             ghost.insert(hash(1), departure, 100);
-            assert_eq!(ghost.cause_of(hash(1)), Some(departure.cause()));
+            assert_eq!(ghost.cause_of(hash(1), 399), Some(departure.cause(399)));
             assert_eq!(ghost.take(hash(1)), Some(Known::Used(departure)));
             assert_eq!(ghost.take(hash(1)), None);
         }
@@ -292,9 +305,9 @@ mod tests {
         {
             let key = hash(number as u64);
             ghost.note(key, cause, 100, 100);
-            assert_eq!(ghost.cause_of(key), Some(cause));
+            assert_eq!(ghost.cause_of(key, 100), Some(cause));
             assert_eq!(ghost.take(key), Some(Known::Noted(cause)));
-            assert_eq!(ghost.cause_of(key), None);
+            assert_eq!(ghost.cause_of(key, 100), None);
         }
         ghost.note(hash(1), Cause::Deleted, 100, 100);
         ghost.insert(hash(1), used_at(100), 100);
@@ -318,7 +331,7 @@ mod tests {
             .for_each(|number| with.note(hash(number * 3 + 90_000), Cause::Deleted, 60_000, keys));
         fill(&mut with, 1_000);
         fill(&mut without, 1_000);
-        let latest = (90_000..96_000).filter(|&number| with.cause_of(hash(number)).is_some());
+        let latest = (90_000..96_000).filter(|&number| with.cause_of(hash(number), 100).is_some());
         assert!(latest.count() > 30, "one of a bucket at least");
         (0..2_000).for_each(|number| {
             assert_eq!(with.take(hash(number)), without.take(hash(number)));
@@ -332,7 +345,7 @@ mod tests {
             let left = 1_000 - number as usize;
             ghost.note(hash(number), Cause::Flushed, 50, left * 2);
         });
-        let known = (0..1_000).filter(|&number| ghost.cause_of(hash(number)).is_some());
+        let known = (0..1_000).filter(|&number| ghost.cause_of(hash(number), 100).is_some());
         assert!(known.count() > 990);
     }
 

@@ -83,7 +83,7 @@ impl<'s> LockedShard<'s> {
             Cause::Expired if !removal.fetched => ghost.note(hash, cause, now_seconds, ghost_keys),
             Cause::Evicted | Cause::Expired => {
                 let chain = store.chain_of(item);
-                let departure = store.returns.departure(chain, cause, item.accessed_at());
+                let departure = store.returns.departure(chain, cause, item);
                 ghost.insert(hash, departure, ghost_keys);
             }
             Cause::Deleted | Cause::Flushed | Cause::Revoked => {

@@ -47,6 +47,7 @@ mod recovery;
 mod returns;
 mod segment;
 mod superblock;
+mod time_left;
 mod upload;
 
 use std::io;
@@ -446,7 +447,7 @@ impl Store {
     ) -> Result<Header<'s>, Miss> {
         match self.find(shard, hash, key) {
             Some(item) => self.validity(&item, now_seconds).map(|()| item),
-            None => Err(Miss::Absent(shard.ghost.cause_of(hash))),
+            None => Err(Miss::Absent(shard.ghost.cause_of(hash, now_seconds))),
         }
     }
 

@@ -170,7 +170,7 @@ impl Store {
                 false => Chain::Probation,
             },
             lane,
-            left: known.map(|known| known.cause()),
+            left: known.map(|known| known.cause(write.now_seconds)),
         }
     }
 

@@ -16,10 +16,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use super::item::Header;
 use super::segment::Chain;
+use super::time_left::TimeLeft;
 use super::{Cause, Eviction};
 
-/// How a key left. The ghost keeps it in 32 bits.
+/// How a key left. The ghost keeps it in 36 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
     /// The chain that gave it up, `None` if it expired.
@@ -28,21 +30,24 @@ pub struct Departure {
     pub turn: u32,
     /// The second of its last use, as far as [`Departure::SECONDS_MASK`] goes.
     pub used_at_seconds: u32,
+    /// How long it was still to be held then.
+    pub time_left: TimeLeft,
 }
 
 impl Departure {
-    /// Turns are counted in 14 bits, in which the chain gives up sixteen heaps at least; the ghost
-    /// remembers some two.
-    pub const TURN_MASK: u32 = (1 << 14) - 1;
+    /// Turns are counted in 12 bits, in which the chain gives up four heaps at least, and sixteen of the usual
+    /// 256 segments; the ghost remembers some two.
+    pub const TURN_MASK: u32 = (1 << 12) - 1;
 
     /// Seconds are counted in 16 bits: 18 hours, and tokens that rest for as long have expired.
     pub const SECONDS_MASK: u32 = (1 << 16) - 1;
 
-    /// Why it left.
-    pub fn cause(&self) -> Cause {
+    /// Why it is not there now: what was evicted and would have expired meanwhile, more memory had not kept.
+    pub fn cause(&self, now_seconds: u32) -> Cause {
+        let is_over = self.time_left.is_over_after(self.idle_seconds(now_seconds));
         match self.chain {
-            Some(_) => Cause::Evicted,
-            None => Cause::Expired,
+            Some(_) if !is_over => Cause::Evicted,
+            _ => Cause::Expired,
         }
     }
 
@@ -86,12 +91,25 @@ impl Returns {
         self.given_up[chain as usize].fetch_add(segments, Relaxed);
     }
 
-    /// How a key leaves that is in this chain.
-    pub fn departure(&self, chain: Chain, cause: Cause, used_at_seconds: u32) -> Departure {
+    /// How the key of an item leaves that is in this chain.
+    pub fn departure(&self, chain: Chain, cause: Cause, item: &Header<'_>) -> Departure {
+        let used_at_seconds = item.accessed_at();
+        let time_left = TimeLeft::of(used_at_seconds, item.expiry());
+        self.departure_of(chain, cause, used_at_seconds, time_left)
+    }
+
+    fn departure_of(
+        &self,
+        chain: Chain,
+        cause: Cause,
+        used_at_seconds: u32,
+        time_left: TimeLeft,
+    ) -> Departure {
         Departure {
             chain: (cause == Cause::Evicted).then_some(chain),
             turn: self.turn(chain) & Departure::TURN_MASK,
             used_at_seconds,
+            time_left,
         }
     }
 
@@ -166,12 +184,14 @@ mod tests {
 
     const HEAP: (u64, u64) = (64 << 20, 256);
 
+    const ENDLESS: TimeLeft = TimeLeft::ENDLESS;
+
     /// The share of probation in percent after 1,000 keys of 10 KB came back, each `later` segments
     /// after its chain gave it up.
     fn percent_after(returns: &Returns, chain: Chain, later: u32) -> f64 {
         let eviction = Eviction::default();
         for second in 0..1_000 {
-            let departure = returns.departure(chain, Cause::Evicted, second);
+            let departure = returns.departure_of(chain, Cause::Evicted, second, ENDLESS);
             returns.give_up(chain, later);
             returns.learn(&eviction, &departure, 10_000, HEAP);
         }
@@ -191,7 +211,7 @@ mod tests {
     #[test]
     fn keys_that_had_expired_tell_nothing() {
         let returns = Returns::new(&Eviction::default(), 256);
-        let expired = returns.departure(Chain::Probation, Cause::Expired, 0);
+        let expired = returns.departure_of(Chain::Probation, Cause::Expired, 0, ENDLESS);
         returns.learn(&Eviction::default(), &expired, 10_000, HEAP);
         assert_eq!(returns.probation_share(), 0.05);
         assert!(returns.probation_is_full(6, 100) && !returns.probation_is_full(5, 100));
@@ -204,7 +224,7 @@ mod tests {
         let room = (u64::from(segments) << 20, u64::from(segments));
         let learn = |later: u32| {
             let before = returns.probation_share();
-            let departure = returns.departure(Chain::Probation, Cause::Evicted, 0);
+            let departure = returns.departure_of(Chain::Probation, Cause::Evicted, 0, ENDLESS);
             returns.give_up(Chain::Probation, later);
             returns.learn(&Eviction::default(), &departure, 10_000, room);
             returns.probation_share() - before
@@ -219,7 +239,7 @@ mod tests {
         let returns = Returns::new(&Eviction::default(), 256);
         returns.give_up(Chain::Probation, u32::MAX);
         assert!(percent_after(&returns, Chain::Probation, 2) > 30.0);
-        let departure = returns.departure(Chain::Main, Cause::Evicted, 0x1_fff0);
+        let departure = returns.departure_of(Chain::Main, Cause::Evicted, 0x1_fff0, ENDLESS);
         assert_eq!(departure.idle_seconds(0x2_0010), 0x20);
     }
 }

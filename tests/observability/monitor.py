@@ -11,7 +11,7 @@ import urllib.request
 
 import yaml
 
-from local import ROOT, accepts, free_port
+from local import ROOT, free_port
 
 OBSERVABILITY = ROOT / "observability"
 MIXIN = pathlib.Path(__file__).parent / "mixin.yaml"
@@ -48,11 +48,18 @@ class Prometheus:
                 stderr=log,
             )
         deadline = time.monotonic() + START_LIMIT_S
-        while not accepts(("127.0.0.1", self._port)):
+        while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.close()
                 raise RuntimeError(f"Prometheus did not start: {self.log()}")
             time.sleep(0.1)
+
+    def _is_ready(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=30):
+                return True
+        except OSError:
+            return False
 
     def close(self):
         """SIGTERM; kills a process that does not end."""

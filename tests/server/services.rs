@@ -104,19 +104,25 @@ fn a_token_that_left_early_is_counted_when_it_is_stored_again() {
     let daemon = Daemon::with(WITH_HTTP);
     let mut client = daemon.client();
     wait_for_name(&daemon, &own_name());
-    let revalidations = || of(&scrape(&daemon), "revalidations_total", &own_name(), "");
+    let revalidations = || {
+        let metrics = scrape(&daemon);
+        ["evicted", "flushed", "deleted"].map(|cause| {
+            let cause = format!(",cause=\"{cause}\"");
+            of(&metrics, "revalidations_total", &own_name(), &cause)
+        })
+    };
     client.must_set(&token(1), b"v");
     client.must_set(&token(1), b"v");
-    assert_eq!(revalidations(), 0.0);
+    assert_eq!(revalidations(), [0.0; 3]);
     client.ask(&format!("delete {}", token(1)));
     client.must_set(&token(1), b"v");
-    assert_eq!(revalidations(), 1.0);
+    assert_eq!(revalidations(), [0.0, 0.0, 1.0]);
     client.ask("flush_all");
     client.must_set(&token(1), b"v");
-    assert_eq!(revalidations(), 2.0);
+    assert_eq!(revalidations(), [0.0, 1.0, 1.0]);
     client.ask(&format!("set {} 0 -1 1\r\nv", token(1)));
     client.must_set(&token(1), b"v");
-    assert_eq!(revalidations(), 2.0, "its time was over");
+    assert_eq!(revalidations(), [0.0, 1.0, 1.0], "its time was over");
 }
 
 #[test]

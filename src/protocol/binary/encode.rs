@@ -43,6 +43,12 @@ pub fn encode<V: Value>(
         Reply::NotFound => encode_failure(frame, status::NOT_FOUND, sink),
         _ if frame.quiet => {}
         Reply::Stored(stored) => success.unique(stored.cas_unique).write(frame, sink),
+        Reply::Touched(touched) => Answer {
+            unique: touched.cas_unique,
+            extras: &touched.client_flags.to_be_bytes(),
+            ..success
+        }
+        .write(frame, sink),
         Reply::Number(number) => success
             .unique(number.cas_unique)
             .value(&number.value.to_be_bytes())
@@ -62,12 +68,9 @@ pub fn encode<V: Value>(
             success.key(b"detailed").value(&dump).write(frame, sink);
             success.write(frame, sink);
         }
-        Reply::Deleted
-        | Reply::Touched
-        | Reply::Ok
-        | Reply::Reset
-        | Reply::Nothing
-        | Reply::Close => success.write(frame, sink),
+        Reply::Deleted | Reply::Ok | Reply::Reset | Reply::Nothing | Reply::Close => {
+            success.write(frame, sink)
+        }
         Reply::Fetched(..) | Reply::Vivified(..) | Reply::Facts(_) | Reply::NotRefreshed(_) => {
             debug_assert!(false, "only the text protocols' commands are answered so");
         }

@@ -179,10 +179,14 @@ impl<'b> Parts<'b> {
                 touch: None,
                 terms: None,
             },
-            Operation::Touch => Command::Get {
+            Operation::Touch if self.opcode.with_value => Command::Get {
                 key,
                 touch: Some(Exptime::unsigned(self.number(0))),
                 terms: None,
+            },
+            Operation::Touch => Command::Touch {
+                key,
+                exptime: Exptime::unsigned(self.number(0)),
             },
             Operation::Store(mode) => return self.store(mode),
             Operation::Extend(mode) => return self.extend(mode),

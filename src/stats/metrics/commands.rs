@@ -46,7 +46,7 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     histogram(
         "tokencached_serve_seconds",
-        "Time from having read requests to having sent their replies; one turn of a connection in 64 is timed.",
+        "Time from having read requests to having given their replies to the kernel, or as many as it took; one turn of a connection in 64 is timed.",
         "Its upper quantiles in milliseconds mean that the machine is short of CPU: clients wait beside the cache, too.",
         Samples::Family(&[], |m, visit| {
             visit(&[], (&m.stats.histograms.serve_nanos).into())

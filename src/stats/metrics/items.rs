@@ -58,7 +58,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "tokencached_heap_bytes",
         "The memory limit by use: items; unused: dead items and unfilled rest of segments in use; tables: index and ghost; dictionaries; free.",
-        "While free is above 0, nothing is evicted; tables grow with the number of items.",
+        "While free is more than some segments, nothing is evicted; tables grow with the number of items.",
         Samples::Each(
             &["use"],
             &[

@@ -58,7 +58,7 @@ pub(super) const METRICS: &[Metric] = &[
     seconds(
         "memcached_process_user_cpu_seconds_total",
         "CPU time of this process outside the kernel.",
-        "Its rate is cores in use; a restart begins anew.",
+        "Its rate is cores in use; a process begins anew, and one that executes its program anew (SIGUSR2) is the same.",
         (
             NANOS,
             one("rusage_user", |moment| moment.cpu[0].as_nanos() as u64),

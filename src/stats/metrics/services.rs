@@ -30,7 +30,7 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     counter(
         "tokencached_misses_total",
-        "Look-ups that found nothing, by service, class and cause: how the key left, or never_seen, which is also what has been forgotten: the ghost remembers about two keys for each item held, none over a restart.",
+        "Look-ups that found nothing, by service, class and cause: why the key is not there. What made room for others and would have expired since is expired; deleted is also what a set that failed took with it; never_seen also what has been forgotten: about two keys are remembered for each item held, first those that were used, and none over a restart.",
         "evicted: raise -m; expired: raise token_cache_time; never_seen: new tokens, which no cache can help.",
         Samples::Family(&["service", "class", "cause"], |m, visit| {
             by_class(m, &mut |service, class, sums| {
@@ -68,28 +68,26 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     seconds(
         "tokencached_keystone_cpu_seconds_saved_total",
-        "An estimate: the same times validation_cost_ms, what a validation costs Keystone.",
+        "An estimate: the same, each at what validation_cost_ms then was.",
         "Its rate is the number of Keystone's cores that the cache stands for.",
         (
             MILLIS,
             Samples::Family(&["service"], |m, visit| {
                 for (service, sums) in &m.services {
-                    let avoided = sums.validations_avoided();
-                    visit(
-                        &[service],
-                        avoided.saturating_mul(m.validation_cost_ms).into(),
-                    );
+                    visit(&[service], sums.saved_ms(m.validation_cost_ms).into());
                 }
             }),
         ),
     ),
     counter(
         "tokencached_revalidations_total",
-        "Tokens stored that had left before their time was over: evicted, flushed or deleted.",
-        "Work that a larger cache would have spared Keystone: raise -m where it is a large part of all sets.",
-        Samples::Family(&["service"], |m, visit| {
+        "Tokens stored again whose time would not have been over yet, by cause: how they had left.",
+        "evicted: work that a larger cache would have spared Keystone; raise -m where it is a large part of all sets.",
+        Samples::Family(&["service", "cause"], |m, visit| {
             for (service, sums) in &m.services {
-                visit(&[service], sums.revalidations.into());
+                for (cause, count) in sums.revalidations() {
+                    visit(&[service, cause], count.into());
+                }
             }
         }),
     ),
@@ -106,7 +104,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "tokencached_connections",
         "Open connections by service and state, in memcached's words.",
-        "A service that is missing does not use its cache; many in conn_mwrite do not take their replies.",
+        "A service that has none does not use its cache; many in conn_mwrite do not take their replies.",
         Samples::Family(&["service", "state"], |m, visit| {
             for ((service, state), count) in m.stats.open_connections() {
                 visit(&[&service, state], count.into());
