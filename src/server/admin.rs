@@ -7,7 +7,7 @@
 //! - at most 32 connections at a time; the oldest makes room for a new one, and each has a
 //!   deadline for its request, so that nobody can hold the port for others;
 //! - metrics are made at most ten times a second, however often they are asked for; all who ask meanwhile share one
-//!   text, those who do not read it too.
+//!   text. Who does not read keeps the one that was asked for, so that there are at most as many as connections.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
