@@ -9,6 +9,7 @@ mod binary;
 mod budget;
 mod commands;
 mod connections;
+mod counted;
 mod crash;
 mod handover;
 mod http;
