@@ -574,10 +574,12 @@ mod tests {
         counters.set(Class::TokenMac, 17_000);
         counters.set(Class::Other, 1);
         counters.miss(key, None);
+        counters.hit(Class::TokenEncrypt, 17_000);
+        (0..3).for_each(|_| counters.miss(key, None));
         let mut sums = ServiceSums::default();
         sums.count(&counters);
-        assert_eq!(sums.classes[Class::TokenEncrypt as usize].gets(), 1);
-        assert_eq!(sums.classes[Class::TokenMac as usize].gets(), 1);
+        assert_eq!(sums.classes[Class::TokenEncrypt as usize].missed()[0].1, 4);
+        assert_eq!(sums.classes[Class::TokenMac as usize].missed()[0].1, 1);
     }
 
     #[test]
