@@ -12,6 +12,7 @@
 //! - `stats reset` moves the zero line and changes no counter, so metrics never run backwards, nor do
 //!   they over a restart whose process hands its totals on (`inherited`).
 
+pub mod by_class;
 pub mod connections;
 mod detail;
 mod histograms;
@@ -33,12 +34,13 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Counts, Store};
+use by_class::ByClass;
 use connections::State;
 pub use detail::{Access, Detail};
 pub use histograms::Histograms;
 pub use inherited::Totals;
 pub use moment::{Moment, Sources};
-use services::{ByClass, SERVICES, Service, ServiceSums, Services};
+use services::{SERVICES, Service, ServiceSums, Services};
 
 /// A count with one writer and any number of readers.
 #[derive(Debug, Default)]

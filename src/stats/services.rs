@@ -18,8 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::Counter;
-use crate::store::Cause;
+use super::by_class::{ByClass, ClassSums, SumsByClass};
 use crate::token::class::Class;
 
 /// Users that are told apart.
@@ -174,193 +173,11 @@ impl Services {
         Some((user.uid, user.name.clone()))
     }
 }
-
-/// Declares what is counted by class once: the counters, and their sums.
-macro_rules! by_class {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// What one worker counts for one service and class.
-        #[derive(Debug, Default)]
-        struct ClassCounters {
-            $($(#[doc = $doc])+ $name: Counter,)+
-        }
-
-        /// The sums of a class.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(default)]
-        pub struct ClassSums {
-            $($(#[doc = $doc])+ pub $name: u64,)+
-        }
-
-        impl ClassSums {
-            fn count(&mut self, counters: &ClassCounters) {
-                $(self.$name += counters.$name.get();)+
-            }
-
-            fn add(&mut self, others: &ClassSums) {
-                $(self.$name = self.$name.saturating_add(others.$name);)+
-            }
-        }
-    };
-}
-
-by_class! {
-    /// Look-ups for a value that found it.
-    hits,
-    /// Bytes of those values, as their clients gave them.
-    hit_bytes,
-    /// Look-ups of a key that was never there, as far as is remembered.
-    missed_never_seen,
-    /// Of one that had expired.
-    missed_expired,
-    /// Of one that had left for others.
-    missed_evicted,
-    /// Of one that was there before a `flush_all`.
-    missed_flushed,
-    /// Of one that a client had deleted.
-    missed_deleted,
-    /// Storage commands.
-    sets,
-    /// Bytes of their values.
-    set_bytes,
-    /// Values stored whose key had left for others before its time was over.
-    returned_evicted,
-    /// Whose key had left by a `flush_all`.
-    returned_flushed,
-    /// Whose key a client had deleted.
-    returned_deleted,
-    /// Deletions, of what is not there too.
-    deletes,
-    /// `touch` commands.
-    touches,
-    /// `incr`, `decr` and `ma` commands.
-    arithmetic,
-    /// All others.
-    others,
-}
-
-impl ClassSums {
-    /// Look-ups for a value.
-    pub fn gets(&self) -> u64 {
-        let missed = self.missed().iter().map(|(_, missed)| missed).sum::<u64>();
-        self.hits.saturating_add(missed)
-    }
-
-    /// Look-ups that found nothing, with the word for their cause.
-    pub fn missed(&self) -> [(&'static str, u64); 5] {
-        [
-            ("never_seen", self.missed_never_seen),
-            ("expired", self.missed_expired),
-            ("evicted", self.missed_evicted),
-            ("flushed", self.missed_flushed),
-            ("deleted", self.missed_deleted),
-        ]
-    }
-
-    /// All commands, with the word for each.
-    pub fn requests(&self) -> [(&'static str, u64); 6] {
-        [
-            ("get", self.gets()),
-            ("set", self.sets),
-            ("delete", self.deletes),
-            ("touch", self.touches),
-            ("arithmetic", self.arithmetic),
-            ("other", self.others),
-        ]
-    }
-}
-
-/// What one worker counts for one service, by class. Each function costs a few additions.
-#[derive(Debug, Default)]
-pub struct ByClass {
-    classes: [ClassCounters; Class::ALL.len()],
-    /// The class of the last protected token that was seen, by number: what a key of one is taken for.
-    protected: AtomicU64,
-}
-
-impl ByClass {
-    fn class(&self, class: Class) -> &ClassCounters {
-        &self.classes[class as usize]
-    }
-
-    /// Counts a value that was found.
-    #[inline]
-    pub fn hit(&self, class: Class, value_bytes: usize) {
-        let counters = self.class(class);
-        counters.hits.add(1);
-        counters.hit_bytes.add(value_bytes as u64);
-        self.note(class);
-    }
-
-    /// Counts a key that was looked up for its value and not found.
-    pub fn miss(&self, key: &[u8], cause: Option<Cause>) {
-        let counters = self.class(self.of_missing(key));
-        let missed = match cause {
-            None | Some(Cause::Replaced | Cause::Revoked) => &counters.missed_never_seen,
-            Some(Cause::Expired) => &counters.missed_expired,
-            Some(Cause::Evicted) => &counters.missed_evicted,
-            Some(Cause::Flushed) => &counters.missed_flushed,
-            Some(Cause::Deleted) => &counters.missed_deleted,
-        };
-        missed.add(1);
-    }
-
-    /// Counts a storage command.
-    pub fn set(&self, class: Class, value_bytes: usize) {
-        let counters = self.class(class);
-        counters.sets.add(1);
-        counters.set_bytes.add(value_bytes as u64);
-        self.note(class);
-    }
-
-    /// Counts a value that was stored, where its key had left as `left` says.
-    pub fn stored(&self, class: Class, left: Option<Cause>) {
-        let counters = self.class(class);
-        match left {
-            Some(Cause::Evicted) => counters.returned_evicted.add(1),
-            Some(Cause::Flushed) => counters.returned_flushed.add(1),
-            Some(Cause::Deleted) => counters.returned_deleted.add(1),
-            None | Some(Cause::Expired | Cause::Replaced | Cause::Revoked) => {}
-        }
-    }
-
-    /// Counts a deletion.
-    pub fn delete(&self, key: &[u8]) {
-        self.class(self.of_missing(key)).deletes.add(1);
-    }
-
-    /// Counts a `touch`.
-    pub fn touch(&self, key: &[u8]) {
-        self.class(self.of_missing(key)).touches.add(1);
-    }
-
-    /// Counts an `incr`, a `decr` or an `ma`.
-    pub fn arithmetic(&self, key: &[u8]) {
-        self.class(self.of_missing(key)).arithmetic.add(1);
-    }
-
-    /// Counts any other command.
-    pub fn other(&self) {
-        self.class(Class::Other).others.add(1);
-    }
-
-    fn of_missing(&self, key: &[u8]) -> Class {
-        let number = self.protected.load(Relaxed) as u8;
-        let protected = Some(Class::from_number(number)).filter(|class| class.is_protected());
-        Class::of_missing(key, protected.unwrap_or(Class::TokenEncrypt))
-    }
-
-    fn note(&self, class: Class) {
-        if class.is_protected() {
-            self.protected.store(class as u64, Relaxed);
-        }
-    }
-}
-
 /// What was counted of one service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceSums {
-    /// By class, in the order of [`Class::ALL`].
-    pub classes: [ClassSums; Class::ALL.len()],
+    /// By class.
+    pub classes: SumsByClass,
     /// Connections accepted.
     pub accepted: u64,
     reckoned: Reckoned,
@@ -378,9 +195,7 @@ struct Reckoned {
 impl ServiceSums {
     /// Adds what a worker has counted.
     pub(super) fn count(&mut self, counters: &ByClass) {
-        for (sums, counters) in self.classes.iter_mut().zip(&counters.classes) {
-            sums.count(counters);
-        }
+        counters.add_to(&mut self.classes);
     }
 
     /// Adds what others have counted.
@@ -486,6 +301,7 @@ impl ServiceTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Cause;
 
     #[test]
     fn users_are_told_apart_up_to_a_bound() {
@@ -536,50 +352,6 @@ mod tests {
         for service in [Service::OTHER, Service::UNKNOWN] {
             assert_eq!(services.wants_name(service, 100), None);
         }
-    }
-
-    #[test]
-    fn each_cause_of_a_miss_is_counted_as_itself() {
-        let counters = ByClass::default();
-        let key = [b"tokens/".as_slice(), &[b'a'; 64]].concat();
-        let causes = [
-            None,
-            Some(Cause::Expired),
-            Some(Cause::Evicted),
-            Some(Cause::Flushed),
-            Some(Cause::Deleted),
-        ];
-        for (times, cause) in (1..).zip(causes) {
-            (0..times).for_each(|_| counters.miss(&key, cause));
-        }
-        let mut sums = ServiceSums::default();
-        sums.count(&counters);
-        let tokens = sums.classes[Class::Token as usize];
-        let expected = [
-            ("never_seen", 1),
-            ("expired", 2),
-            ("evicted", 3),
-            ("flushed", 4),
-            ("deleted", 5),
-        ];
-        assert_eq!(tokens.missed(), expected);
-        assert_eq!(tokens.requests()[0], ("get", 15));
-    }
-
-    #[test]
-    fn a_missing_protected_token_is_taken_for_what_the_service_uses() {
-        let counters = ByClass::default();
-        let key = b"tokens/b'e7PSPGeLAJdlFybzQtwZWQ=='";
-        counters.miss(key, None);
-        counters.set(Class::TokenMac, 17_000);
-        counters.set(Class::Other, 1);
-        counters.miss(key, None);
-        counters.hit(Class::TokenEncrypt, 17_000);
-        (0..3).for_each(|_| counters.miss(key, None));
-        let mut sums = ServiceSums::default();
-        sums.count(&counters);
-        assert_eq!(sums.classes[Class::TokenEncrypt as usize].missed()[0].1, 4);
-        assert_eq!(sums.classes[Class::TokenMac as usize].missed()[0].1, 1);
     }
 
     #[test]

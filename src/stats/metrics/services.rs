@@ -1,8 +1,8 @@
 //! Services: who asks for what, and what Keystone was spared.
 
 use super::{Metric, Samples, Visit, counter, gauge, seconds};
+use crate::stats::by_class::ClassSums;
 use crate::stats::moment::Moment;
-use crate::stats::services::ClassSums;
 use crate::token::class::Class;
 
 const MILLIS: u64 = 1_000;
