@@ -515,6 +515,16 @@ fn command_lines_that_are_refused() {
              served; name one address such as 127.0.0.1, or add --allow-remote (allow_remote = true in a file of --config)",
         ),
         (
+            "--http 9150",
+            "http = \"9150\" (command line --http): a number without an address; \
+             give one address such as 127.0.0.1:9150, or off",
+        ),
+        (
+            "-l 11212",
+            "listen = \"11212\" (command line -l): a number without an address; \
+             give an address too, such as 127.0.0.1:11212",
+        ),
+        (
             "--http [::]:9150",
             "http = \"::\" (command line --http): every address of this machine would be \
              served; name one address such as 127.0.0.1, or add --allow-remote (allow_remote = true in a file of --config)",
@@ -522,12 +532,12 @@ fn command_lines_that_are_refused() {
         (
             "--http-hosts unit,http://unit",
             "http_hosts = \"unit,http://unit\" (command line --http-hosts): not a host's name; \
-             give names such as unit-1.example.org, without http:// and port",
+             give names such as unit-1.example.org, separated by commas, without http:// and port",
         ),
         (
             "--http-hosts unit:9150",
             "http_hosts = \"unit:9150\" (command line --http-hosts): not a host's name; \
-             give names such as unit-1.example.org, without http:// and port",
+             give names such as unit-1.example.org, separated by commas, without http:// and port",
         ),
         (
             "-l nowhere",

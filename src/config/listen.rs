@@ -80,7 +80,7 @@ pub(super) fn host_name(text: &str) -> Result<&str, Problem> {
     }
     Err(Problem::new(
         "not a host's name",
-        "give names such as unit-1.example.org, without http:// and port",
+        "give names such as unit-1.example.org, separated by commas, without http:// and port",
     ))
 }
 
@@ -98,6 +98,11 @@ fn parse_place(entry: &str) -> Result<Place, Problem> {
     let (host, port) = split_port(rest)?;
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(no_address());
+    }
+    // The system would take it for an IPv4 address in one number.
+    if host.bytes().all(|byte| byte.is_ascii_digit()) {
+        let remedy = format!("give an address too, such as 127.0.0.1:{host}");
+        return Err(Problem::new("a number without an address", remedy));
     }
     Ok(Place {
         host: host.to_owned(),

@@ -13,12 +13,13 @@ const HEAD: &str = "\
 What `/metrics` serves (`--http`, by default <http://127.0.0.1:9150/metrics>), and which line of `stats` shows the same.
 Names that begin with `memcached_` are those of prometheus/memcached_exporter, with its meaning: dashboards and alerts
 made for memcached go on working. Metrics count since the start and over restarts that hand the items on; `stats` counts
-since the last `stats reset`.
+since the last `stats reset`. (`promtool check metrics` would like `_total` behind memcached_uptime_seconds; the name is
+the exporter's.)
 
-Labels: `service` is the name of the user at the other end of a connection (its number until the name is known), `other`
+Labels: `service` is the name of the user at the other end of a connection (its number until the name is known, and where there is none), `other`
 beyond 32 of them, `unknown` where the kernel names none. `class` is what key and value look like: `token`, plain;
-`token_mac` and `token_encrypt`, of `memcache_security_strategy`; `dogpile`, of oslo.cache; `other`. Of a key that is not
-there the key alone tells: it is taken for `token_mac` or `token_encrypt` as the service's last such token was, and for
+`token_mac` and `token_encrypt`, of `memcache_security_strategy`; `dogpile`, of oslo.cache; `other`. On a miss there is no
+value to look at, so the class is guessed from the key: it is taken for `token_mac` or `token_encrypt` as the service's last such token was, and for
 `dogpile` if it is a digest, as oslo.cache has it by default. A class is shown once something was counted of it.
 
 This file is made from `src/stats/metrics/`: `tokencached-tool documents DIR` writes it into DIR.

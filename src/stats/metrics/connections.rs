@@ -116,7 +116,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "tokencached_slow_clients",
         "Connections that have not taken their replies for a second.",
-        "Alert when it stays above 0: a client hangs; stats conns names it (conn_mwrite).",
+        "Alert when it stays above 0: a client hangs; tokencached_connections says of which service (conn_mwrite), stats conns at which port.",
         unlisted(|m| m.stats.connections.slow(m.now.seconds) as u64),
     ),
     counter(

@@ -34,7 +34,7 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     gauge(
         "process_start_time_seconds",
-        "Unix time at which this process started, under Prometheus' own name for it.",
+        "Unix time at which this program was started or, by SIGUSR2, executed anew; the name is Prometheus' own.",
         "Changes with each restart, of which memcached_uptime_seconds shows those alone that lose the items.",
         unlisted(|moment| u64::try_from(moment.process.started.unix_seconds).unwrap_or_default()),
     ),
@@ -58,7 +58,7 @@ pub(super) const METRICS: &[Metric] = &[
     seconds(
         "memcached_process_user_cpu_seconds_total",
         "CPU time of this process outside the kernel.",
-        "Its rate is cores in use; a process begins anew, and one that executes its program anew (SIGUSR2) is the same.",
+        "Its rate is cores in use; begins anew with a new process, and goes on over SIGUSR2.",
         (
             NANOS,
             one("rusage_user", |moment| moment.cpu[0].as_nanos() as u64),
