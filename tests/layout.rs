@@ -89,7 +89,7 @@ const RULES: &[Rule] = &[
         except: &["src/store/"],
         paths: NOTHING,
         words: &["store::audit", "store::compaction", "store::departures", "store::dictionary", "store::eviction", "store::ghost", "store::heap", "store::index", "store::item",
-                 "store::packing", "store::recovery", "store::returns", "store::segment", "store::superblock", "store::time_left", "store::upload"],
+                 "store::packing", "store::recovery", "store::returns", "store::segment", "store::shortfall", "store::superblock", "store::time_left", "store::upload"],
     },
     Rule {
         reason: "config fills the others' options; only the programs name it",

@@ -28,6 +28,8 @@ impl Engine {
     pub fn housekeep(&self, now: Now) {
         self.store.housekeep(now.seconds);
         self.let_dictionaries_go(now);
+        let cost_ms = self.options.validation_cost_ms;
+        self.stats.note_history(now.seconds, cost_ms);
     }
 }
 

@@ -49,7 +49,7 @@ impl Engine {
                             Some(Outcome::Stored { cas_unique, .. }) => {
                                 count_found(terms, counters);
                                 // Its client has to make it.
-                                counters.by_class.miss(key.0, miss.cause());
+                                counters.by_class.miss(key.0, miss);
                                 return self.vivified(cas_unique, exptime, terms, now);
                             }
                             // Another client was faster: this one finds its item.

@@ -27,6 +27,7 @@ use crate::protocol::command::{self, Command, Exptime, Key};
 use crate::protocol::error::Error;
 use crate::protocol::reply::{Hit, Reply, Stat, Touched, Value};
 use crate::stats::memcached::{self, Process};
+use crate::stats::status::Status;
 use crate::stats::{Access, Counters, Moment, Sources, Stats, Totals};
 use crate::store::{AT_ONCE, ItemRef, Miss, NEVER, Store};
 
@@ -158,6 +159,12 @@ impl Engine {
     pub fn metrics(&self, now: Now) -> Result<String, String> {
         let moment = Moment::since_start(self.sources(), now);
         crate::stats::prometheus::render(&moment).map_err(|error| error.to_string())
+    }
+
+    /// What a person is shown of the server. Costs and blocks as [`Engine::metrics`].
+    pub fn status(&self, now: Now) -> Status {
+        let moment = Moment::since_start(self.sources(), now);
+        Status::new(&moment, &self.stats.history)
     }
 
     fn sources(&self) -> Sources<'_> {
@@ -308,7 +315,7 @@ impl Engine {
     /// Counts a `get` that found nothing.
     fn count_miss(&self, key: Key<'_>, miss: Miss, counters: &Counters) {
         counters.cmd_get.add(1);
-        counters.by_class.miss(key.0, miss.cause());
+        counters.by_class.miss(key.0, miss);
         counters.get_misses.add(1);
         match miss {
             Miss::Absent(_) => {}
@@ -351,7 +358,7 @@ impl Engine {
                 Reply::Hit(self.hit(key, item, counters))
             }
             Err(miss) => {
-                counters.by_class.miss(key.0, miss.cause());
+                counters.by_class.miss(key.0, miss);
                 self.stats.detail.count(key.0, Access::Miss);
                 Reply::Miss
             }

@@ -1,4 +1,4 @@
-//! The HTTP port: `/metrics` for Prometheus, `/healthz` for whoever restarts servers.
+//! The HTTP port: `/metrics` for Prometheus, `/api/status` for people, `/healthz` for whoever restarts servers.
 //!
 //! Runs in the main thread, apart from the workers. Nothing in it names a key or shows a value; it
 //! listens on loopback unless told otherwise, and answers who means it (`hosts`).
@@ -6,8 +6,8 @@
 //! Invariants:
 //! - at most 32 connections at a time; the oldest makes room for a new one, and each has a
 //!   deadline for its request, so that nobody can hold the port for others;
-//! - metrics are made at most ten times a second, however often they are asked for; all who ask meanwhile share one
-//!   text. Who does not read keeps the one that was asked for, so that there are at most as many as connections.
+//! - metrics and the status are made at most ten times a second, however often they are asked for; all who ask meanwhile
+//!   share one text. Who does not read keeps the one that was asked for, so that there are at most as many as connections.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -42,20 +42,49 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const FRESH_NANOS: u64 = 100_000_000;
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
+const PATHS: &str = "try /metrics, /api/status or /healthz\n";
 const METHODS: &str = "GET, HEAD";
 
 /// What is served, and to whom.
 pub struct Admin {
     engine: Arc<Engine>,
     hosts: Hosts,
-    latest: Mutex<Option<Made>>,
+    metrics: Latest,
+    status: Latest,
 }
 
-/// A text of metrics, and when it was made.
+/// The latest text that was made of something.
+#[derive(Default)]
+struct Latest(Mutex<Option<Made>>);
+
+/// A text, and when it was made.
 struct Made {
     nanos: u64,
     text: Bytes,
+}
+
+impl Latest {
+    /// The latest text while it is fresh, or else a new one.
+    fn get(
+        &self,
+        now: Now,
+        make: impl FnOnce(Now) -> Result<String, String>,
+    ) -> Result<Bytes, String> {
+        let mut latest = self.0.lock();
+        if let Some(made) = &*latest
+            && now.nanos.saturating_sub(made.nanos) < FRESH_NANOS
+        {
+            return Ok(made.text.clone());
+        }
+        let text = Bytes::from(make(now)?);
+        *latest = Some(Made {
+            nanos: now.nanos,
+            text: text.clone(),
+        });
+        Ok(text)
+    }
 }
 
 impl Admin {
@@ -64,7 +93,8 @@ impl Admin {
         Admin {
             engine,
             hosts,
-            latest: Mutex::new(None),
+            metrics: Latest::default(),
+            status: Latest::default(),
         }
     }
 
@@ -128,32 +158,32 @@ impl Admin {
             return response;
         }
         match request.uri().path() {
-            "/metrics" => match self.metrics(Clock::System.now()) {
-                Ok(text) => response(StatusCode::OK, METRICS, text),
-                Err(error) => {
-                    tracing::error!(%error, "metrics cannot be shown");
-                    plain(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n")
-                }
-            },
+            "/metrics" => made(METRICS, self.metrics(Clock::System.now())),
+            "/api/status" => made(JSON, self.status(Clock::System.now())),
             "/healthz" => plain(StatusCode::OK, "ok\n"),
-            _ => plain(StatusCode::NOT_FOUND, "try /metrics or /healthz\n"),
+            _ => plain(StatusCode::NOT_FOUND, PATHS),
         }
     }
 
-    /// The latest text while it is fresh, or else a new one.
     fn metrics(&self, now: Now) -> Result<Bytes, String> {
-        let mut latest = self.latest.lock();
-        if let Some(made) = &*latest
-            && now.nanos.saturating_sub(made.nanos) < FRESH_NANOS
-        {
-            return Ok(made.text.clone());
+        self.metrics.get(now, |now| self.engine.metrics(now))
+    }
+
+    fn status(&self, now: Now) -> Result<Bytes, String> {
+        let write = |now| serde_json::to_string(&self.engine.status(now));
+        self.status
+            .get(now, |now| write(now).map_err(|error| error.to_string()))
+    }
+}
+
+/// A text that was made, or an apology for the client and a line for the log.
+fn made(content_type: &'static str, text: Result<Bytes, String>) -> Response<Full<Bytes>> {
+    match text {
+        Ok(text) => response(StatusCode::OK, content_type, text),
+        Err(error) => {
+            tracing::error!(%error, "what is counted cannot be shown");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "see the server's log\n")
         }
-        let text = Bytes::from(self.engine.metrics(now)?);
-        *latest = Some(Made {
-            nanos: now.nanos,
-            text: text.clone(),
-        });
-        Ok(text)
     }
 }
 
@@ -166,6 +196,9 @@ fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Resp
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

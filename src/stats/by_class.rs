@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use super::Counter;
-use crate::store::Cause;
+use crate::store::{Cause, Miss, Shortfall};
 use crate::token::class::Class;
 
 /// Declares what is counted by class once: the counters, and their sums.
@@ -53,6 +53,16 @@ by_class! {
     missed_expired,
     /// Of one that had left for others.
     missed_evicted,
+    /// Those of them that an eighth more memory would have found.
+    lacked_eighth,
+    /// That a quarter more would have, and no less.
+    lacked_quarter,
+    /// That half as much again would have.
+    lacked_half,
+    /// That twice the memory would have.
+    lacked_double,
+    /// That three times the memory would have.
+    lacked_triple,
     /// Of one that was there before a `flush_all`.
     missed_flushed,
     /// Of one that a client had deleted.
@@ -92,6 +102,17 @@ impl ClassSums {
             ("evicted", self.missed_evicted),
             ("flushed", self.missed_flushed),
             ("deleted", self.missed_deleted),
+        ]
+    }
+
+    /// Look-ups that so much more memory would have found, and no less, in the order of [`Shortfall::ALL`].
+    pub fn lacked(&self) -> [u64; Shortfall::ALL.len()] {
+        [
+            self.lacked_eighth,
+            self.lacked_quarter,
+            self.lacked_half,
+            self.lacked_double,
+            self.lacked_triple,
         ]
     }
 
@@ -141,9 +162,9 @@ impl ByClass {
     }
 
     /// Counts a key that was looked up for its value and not found.
-    pub fn miss(&self, key: &[u8], cause: Option<Cause>) {
+    pub fn miss(&self, key: &[u8], miss: Miss) {
         let counters = self.class(self.of_missing(key));
-        let missed = match cause {
+        let missed = match miss.cause() {
             None | Some(Cause::Replaced | Cause::Revoked) => &counters.missed_never_seen,
             Some(Cause::Expired) => &counters.missed_expired,
             Some(Cause::Evicted) => &counters.missed_evicted,
@@ -151,6 +172,16 @@ impl ByClass {
             Some(Cause::Deleted) => &counters.missed_deleted,
         };
         missed.add(1);
+        let lacked = miss.shortfall().map(|shortfall| match shortfall {
+            Shortfall::Eighth => &counters.lacked_eighth,
+            Shortfall::Quarter => &counters.lacked_quarter,
+            Shortfall::Half => &counters.lacked_half,
+            Shortfall::Double => &counters.lacked_double,
+            Shortfall::Triple => &counters.lacked_triple,
+        });
+        if let Some(lacked) = lacked {
+            lacked.add(1);
+        }
     }
 
     /// Counts a storage command.
@@ -208,6 +239,12 @@ impl ByClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Gone;
+
+    fn missed(cause: Option<Cause>) -> Miss {
+        let shortfall = None;
+        Miss::Absent(cause.map(|cause| Gone { cause, shortfall }))
+    }
 
     #[test]
     fn each_cause_of_a_miss_is_counted_as_itself() {
@@ -221,7 +258,7 @@ mod tests {
             Some(Cause::Deleted),
         ];
         for (times, cause) in (1..).zip(causes) {
-            (0..times).for_each(|_| counters.miss(&key, cause));
+            (0..times).for_each(|_| counters.miss(&key, missed(cause)));
         }
         let mut sums = SumsByClass::default();
         counters.add_to(&mut sums);
@@ -241,12 +278,12 @@ mod tests {
     fn a_missing_protected_token_is_taken_for_what_the_service_uses() {
         let counters = ByClass::default();
         let key = b"tokens/b'e7PSPGeLAJdlFybzQtwZWQ=='";
-        counters.miss(key, None);
+        counters.miss(key, missed(None));
         counters.set(Class::TokenMac, 17_000);
         counters.set(Class::Other, 1);
-        counters.miss(key, None);
+        counters.miss(key, missed(None));
         counters.hit(Class::TokenEncrypt, 17_000);
-        (0..3).for_each(|_| counters.miss(key, None));
+        (0..3).for_each(|_| counters.miss(key, missed(None)));
         let mut sums = SumsByClass::default();
         counters.add_to(&mut sums);
         assert_eq!(sums[Class::TokenEncrypt as usize].missed()[0].1, 4);

@@ -16,13 +16,16 @@ pub mod by_class;
 pub mod connections;
 mod detail;
 mod histograms;
+pub mod history;
 mod inherited;
 pub mod memcached;
 pub mod metrics;
 mod moment;
+pub mod need;
 pub mod prometheus;
 pub mod reference;
 pub mod services;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -38,6 +41,7 @@ use by_class::ByClass;
 use connections::State;
 pub use detail::{Access, Detail};
 pub use histograms::Histograms;
+use history::Sample;
 pub use inherited::Totals;
 pub use moment::{Moment, Sources};
 use services::{SERVICES, Service, ServiceSums, Services};
@@ -281,6 +285,8 @@ pub struct Stats {
     pub detail: Detail,
     /// Who the services are.
     pub services: Services,
+    /// What was served lately.
+    pub history: history::History,
 }
 
 impl Stats {
@@ -317,6 +323,14 @@ impl Stats {
             of_label.add(&sums[service.index()]);
         }
         by_label
+    }
+
+    /// Notes what was served until now, for [`Stats::history`]; a validation costs Keystone so many milliseconds.
+    /// Called once a second by one thread.
+    pub fn note_history(&self, now_seconds: u32, validation_cost_ms: u32) {
+        let sums = self.service_sums();
+        let total = Sample::of(&sums, validation_cost_ms.into());
+        self.history.note(now_seconds, &total);
     }
 
     /// Open connections by the label of their service and their state.

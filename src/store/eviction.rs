@@ -298,7 +298,8 @@ impl Store {
         let segments = self.segments();
         let chain = segments.header(segment).chain();
         let count = segments.parts(segment).count() as u32;
-        self.returns.give_up(chain, count);
+        let held = Chain::BOTH.map(|chain| log.chains[chain as usize].segments);
+        self.returns.give_up(chain, count, held);
         if self.segments().header(segment).kind() == Some(Kind::Head) {
             return self.evacuate_large(log, segment, may_move, now_seconds);
         }

@@ -116,10 +116,10 @@ impl Ghost {
         unpacked(std::mem::take(&mut self.entries[at]))
     }
 
-    /// Why a key is not there now, if it is known.
-    pub fn cause_of(&self, hash: u64, now_seconds: u32) -> Option<Cause> {
+    /// How a key left, if it is known.
+    pub fn known(&self, hash: u64) -> Option<Known> {
         let at = self.place(hash)?;
-        unpacked(self.entries[at]).map(|known| known.cause(now_seconds))
+        unpacked(self.entries[at])
     }
 
     /// Bytes it takes.
@@ -258,6 +258,10 @@ mod tests {
         number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31)
     }
 
+    fn cause_of(ghost: &Ghost, hash: u64, now_seconds: u32) -> Option<Cause> {
+        ghost.known(hash).map(|known| known.cause(now_seconds))
+    }
+
     fn used_at(second: u32) -> Departure {
         Departure {
             chain: Some(Chain::Main),
@@ -279,7 +283,7 @@ mod tests {
                 time_left: TimeLeft::of(100, 400),
             };
             ghost.insert(hash(1), departure, 100);
-            assert_eq!(ghost.cause_of(hash(1), 399), Some(departure.cause(399)));
+            assert_eq!(cause_of(&ghost, hash(1), 399), Some(departure.cause(399)));
             assert_eq!(ghost.take(hash(1)), Some(Known::Used(departure)));
             assert_eq!(ghost.take(hash(1)), None);
         }
@@ -305,9 +309,9 @@ mod tests {
         {
             let key = hash(number as u64);
             ghost.note(key, cause, 100, 100);
-            assert_eq!(ghost.cause_of(key, 100), Some(cause));
+            assert_eq!(cause_of(&ghost, key, 100), Some(cause));
             assert_eq!(ghost.take(key), Some(Known::Noted(cause)));
-            assert_eq!(ghost.cause_of(key, 100), None);
+            assert_eq!(cause_of(&ghost, key, 100), None);
         }
         ghost.note(hash(1), Cause::Deleted, 100, 100);
         ghost.insert(hash(1), used_at(100), 100);
@@ -331,7 +335,8 @@ mod tests {
             .for_each(|number| with.note(hash(number * 3 + 90_000), Cause::Deleted, 60_000, keys));
         fill(&mut with, 1_000);
         fill(&mut without, 1_000);
-        let latest = (90_000..96_000).filter(|&number| with.cause_of(hash(number), 100).is_some());
+        let latest =
+            (90_000..96_000).filter(|&number| cause_of(&with, hash(number), 100).is_some());
         assert!(latest.count() > 30, "one of a bucket at least");
         (0..2_000).for_each(|number| {
             assert_eq!(with.take(hash(number)), without.take(hash(number)));
@@ -345,7 +350,7 @@ mod tests {
             let left = 1_000 - number as usize;
             ghost.note(hash(number), Cause::Flushed, 50, left * 2);
         });
-        let known = (0..1_000).filter(|&number| ghost.cause_of(hash(number), 100).is_some());
+        let known = (0..1_000).filter(|&number| cause_of(&ghost, hash(number), 100).is_some());
         assert!(known.count() > 990);
     }
 

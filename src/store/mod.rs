@@ -46,6 +46,7 @@ mod put;
 mod recovery;
 mod returns;
 mod segment;
+mod shortfall;
 mod superblock;
 mod time_left;
 mod upload;
@@ -60,6 +61,7 @@ use parking_lot::{Mutex, RwLock};
 use counts::Counters;
 use dictionary::Dictionaries;
 use geometry::Geometry;
+use ghost::Known;
 use heap::Heap;
 use index::Shard;
 use item::Header;
@@ -79,6 +81,7 @@ pub use item_ref::ItemRef;
 pub use packing::{DictionaryNumber, Packing};
 pub use put::{Condition, Outcome, Put, Refusal};
 pub use recovery::Recovered;
+pub use shortfall::Shortfall;
 pub use upload::{Arriving, Upload};
 
 /// Smallest memory limit; memcached's `cache_memlimit` has the same.
@@ -121,7 +124,7 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Miss {
     /// The key is not there; how it left, if that is remembered.
-    Absent(Option<Cause>),
+    Absent(Option<Gone>),
     /// Its time is over.
     Expired,
     /// It was written before a `flush_all`.
@@ -132,11 +135,28 @@ impl Miss {
     /// Why the key is not there; `None` for one that was never there, as far as is remembered.
     pub fn cause(self) -> Option<Cause> {
         match self {
-            Miss::Absent(cause) => cause,
+            Miss::Absent(gone) => gone.map(|gone| gone.cause),
             Miss::Expired => Some(Cause::Expired),
             Miss::Flushed => Some(Cause::Flushed),
         }
     }
+
+    /// How much more memory would have kept it; `None` if none would.
+    pub fn shortfall(self) -> Option<Shortfall> {
+        match self {
+            Miss::Absent(gone) => gone?.shortfall,
+            Miss::Expired | Miss::Flushed => None,
+        }
+    }
+}
+
+/// How a key left that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Why.
+    pub cause: Cause,
+    /// How much more memory would have kept it, if it left for others and its time is not over.
+    pub shortfall: Option<Shortfall>,
 }
 
 /// Where the memory is, in bytes.
@@ -447,8 +467,19 @@ impl Store {
     ) -> Result<Header<'s>, Miss> {
         match self.find(shard, hash, key) {
             Some(item) => self.validity(&item, now_seconds).map(|()| item),
-            None => Err(Miss::Absent(shard.ghost.cause_of(hash, now_seconds))),
+            None => Err(Miss::Absent(self.gone(shard, hash, now_seconds))),
         }
+    }
+
+    /// How a key left that the index does not have.
+    fn gone(&self, shard: &Shard, hash: u64, now_seconds: u32) -> Option<Gone> {
+        let known = shard.ghost.known(hash)?;
+        let cause = known.cause(now_seconds);
+        let shortfall = match known {
+            Known::Used(departure) if cause == Cause::Evicted => self.returns.shortfall(&departure),
+            _ => None,
+        };
+        Some(Gone { cause, shortfall })
     }
 
     fn validity(&self, item: &Header<'_>, now_seconds: u32) -> Result<(), Miss> {

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::item::Header;
 use super::segment::Chain;
+use super::shortfall::Shortfall;
 use super::time_left::TimeLeft;
 use super::{Cause, Eviction};
 
@@ -62,6 +63,8 @@ impl Departure {
 pub struct Returns {
     /// Segments that each chain gave up so far.
     given_up: [AtomicU32; 2],
+    /// Segments that each chain had when one last gave some up.
+    held: [AtomicU32; 2],
     /// A turn is so many bits of segments: one segment, unless there are very many.
     turn_shift: u32,
     /// Share of the segments in use that probation may have, 0 to 1: the bits of an `f64`, since one
@@ -77,6 +80,7 @@ impl Returns {
         const TURNS_OF_A_HEAP_LOG2: u32 = 10;
         Returns {
             given_up: Default::default(),
+            held: Default::default(),
             turn_shift: segments
                 .max(1)
                 .ilog2()
@@ -86,9 +90,25 @@ impl Returns {
         }
     }
 
-    /// Notes that a chain gives up so many segments.
-    pub fn give_up(&self, chain: Chain, segments: u32) {
+    /// Notes that a chain gives up so many segments, of those that the chains hold.
+    pub fn give_up(&self, chain: Chain, segments: u32, held: [u32; 2]) {
         self.given_up[chain as usize].fetch_add(segments, Relaxed);
+        for (known, held) in self.held.iter().zip(held) {
+            known.store(held, Relaxed);
+        }
+    }
+
+    /// How much more memory would have kept a key that left so; `None` if it did not leave for others, or if none
+    /// would have that is reckoned with.
+    pub fn shortfall(&self, departure: &Departure) -> Option<Shortfall> {
+        let chain = departure.chain?;
+        let held = self.held[chain as usize].load(Relaxed);
+        Shortfall::of(self.given_up_since(chain, departure), held.into())
+    }
+
+    fn given_up_since(&self, chain: Chain, departure: &Departure) -> u64 {
+        let turns = self.turn(chain).wrapping_sub(departure.turn) & Departure::TURN_MASK;
+        u64::from(turns) << self.turn_shift
     }
 
     /// How the key of an item leaves that is in this chain.
@@ -125,8 +145,7 @@ impl Returns {
         let Some(chain) = departure.chain else {
             return;
         };
-        let turns = self.turn(chain).wrapping_sub(departure.turn) & Departure::TURN_MASK;
-        let given_up = u64::from(turns) << self.turn_shift;
+        let given_up = self.given_up_since(chain, departure);
         let soon = (segments * u64::from(eviction.regret_percent) / 100).max(1);
         // The longer it was away, the more room would have kept it: so much less each part of it is worth.
         let weight = soon as f64 / given_up.max(soon) as f64;
@@ -192,7 +211,7 @@ mod tests {
         let eviction = Eviction::default();
         for second in 0..1_000 {
             let departure = returns.departure_of(chain, Cause::Evicted, second, ENDLESS);
-            returns.give_up(chain, later);
+            returns.give_up(chain, later, [0, 0]);
             returns.learn(&eviction, &departure, 10_000, HEAP);
         }
         returns.probation_share() * 100.0
@@ -225,7 +244,7 @@ mod tests {
         let learn = |later: u32| {
             let before = returns.probation_share();
             let departure = returns.departure_of(Chain::Probation, Cause::Evicted, 0, ENDLESS);
-            returns.give_up(Chain::Probation, later);
+            returns.give_up(Chain::Probation, later, [0, 0]);
             returns.learn(&Eviction::default(), &departure, 10_000, room);
             returns.probation_share() - before
         };
@@ -237,7 +256,7 @@ mod tests {
     #[test]
     fn seconds_and_turns_may_wrap() {
         let returns = Returns::new(&Eviction::default(), 256);
-        returns.give_up(Chain::Probation, u32::MAX);
+        returns.give_up(Chain::Probation, u32::MAX, [0, 0]);
         assert!(percent_after(&returns, Chain::Probation, 2) > 30.0);
         let departure = returns.departure_of(Chain::Main, Cause::Evicted, 0x1_fff0, ENDLESS);
         assert_eq!(departure.idle_seconds(0x2_0010), 0x20);
