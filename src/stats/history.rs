@@ -7,7 +7,7 @@
 //! - bounded: [`SECONDS`] and [`MINUTES`] entries, whatever happens;
 //! - a span of which nothing was noted counts as nothing served: no number is spread over time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,22 @@ impl Sample {
         (self.gets() > 0).then(|| self.hits as f64 / self.gets() as f64)
     }
 
+    /// Every count by its name.
+    fn named(&mut self) -> impl Iterator<Item = (&'static str, &mut u64)> {
+        const LACKED: [&str; STEPS] = ["eighth", "quarter", "half", "double", "triple"];
+        let counts = [
+            ("hits", &mut self.hits),
+            ("misses", &mut self.misses),
+            ("evicted", &mut self.evicted),
+            ("sets", &mut self.sets),
+            ("validations_avoided", &mut self.validations_avoided),
+            ("saved_ms", &mut self.saved_ms),
+        ];
+        counts
+            .into_iter()
+            .chain(LACKED.into_iter().zip(&mut self.lacked))
+    }
+
     fn combine(&self, other: &Sample, with: fn(u64, u64) -> u64) -> Sample {
         Sample {
             hits: with(self.hits, other.hits),
@@ -118,6 +134,17 @@ struct Rings {
     first: Option<u32>,
     seconds: Ring,
     minutes: Ring,
+}
+
+/// The history as it is handed on: the minutes, by the names of what they count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Handed {
+    first: Option<u32>,
+    newest_minute: u32,
+    minutes: usize,
+    counts: BTreeMap<String, Vec<u64>>,
+    last: BTreeMap<String, u64>,
 }
 
 /// Spans of equal length, the newest last.
@@ -174,6 +201,56 @@ impl History {
         rings.minutes.add(minute, &served, MINUTES);
     }
 
+    /// What a successor goes on from: all but the single seconds.
+    pub(super) fn hand_on(&self) -> Handed {
+        let rings = self.rings.lock();
+        let mut counts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for mut span in rings.minutes.spans.iter().copied() {
+            for (name, count) in span.named() {
+                counts.entry(name.to_owned()).or_default().push(*count);
+            }
+        }
+        let mut last = rings.last.unwrap_or_default();
+        Handed {
+            first: rings.first,
+            newest_minute: rings.minutes.newest,
+            minutes: rings.minutes.spans.len(),
+            counts,
+            last: last
+                .named()
+                .map(|(name, count)| (name.to_owned(), *count))
+                .collect(),
+        }
+    }
+
+    /// Goes on from what a process before this one has noted. Called once, before anything is noted.
+    pub(super) fn inherit(&self, handed: &Handed) {
+        let span = |at: usize| {
+            let mut span = Sample::default();
+            for (name, count) in span.named() {
+                let column = handed.counts.get(name);
+                *count = column
+                    .and_then(|column| column.get(at))
+                    .copied()
+                    .unwrap_or(0);
+            }
+            span
+        };
+        let mut last = Sample::default();
+        for (name, count) in last.named() {
+            *count = handed.last.get(name).copied().unwrap_or(0);
+        }
+        let mut rings = self.rings.lock();
+        rings.first = handed.first;
+        rings.last = handed.first.map(|_| last);
+        rings.minutes = Ring {
+            newest: handed.newest_minute,
+            spans: (0..handed.minutes.min(MINUTES as usize))
+                .map(span)
+                .collect(),
+        };
+    }
+
     /// What was served during the last so many seconds: whole seconds up to [`SECONDS`], beyond that whole minutes and
     /// the one that is not over.
     pub fn window(&self, seconds: u32, now_seconds: u32) -> Window {
@@ -217,5 +294,136 @@ impl History {
             misses: column(|span| span.misses),
             evicted: column(|span| span.evicted),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A second that begins a minute.
+    const BEGIN: u32 = 6_000;
+
+    fn counted(hits: u64) -> Sample {
+        Sample {
+            hits,
+            misses: hits / 10,
+            lacked: [0, hits / 100, 0, 0, 0],
+            ..Sample::default()
+        }
+    }
+
+    /// A history of ten hits a second, noted for so many seconds.
+    fn noted(seconds: u32) -> History {
+        let history = History::default();
+        (0..=seconds).for_each(|second| {
+            history.note(BEGIN + second, &counted(1_000 + 10 * u64::from(second)));
+        });
+        history
+    }
+
+    #[test]
+    fn a_window_shows_what_was_served_in_it_and_how_much_of_it_was_watched() {
+        let history = noted(600);
+        let now = BEGIN + 600;
+        let shown = |seconds| {
+            let window = history.window(seconds, now);
+            (window.served.hits, window.watched_seconds)
+        };
+        assert_eq!(shown(10), (100, 10));
+        assert_eq!(shown(60), (600, 60));
+        assert_eq!(
+            shown(3_600),
+            (6_000, 600),
+            "as long as there is any history"
+        );
+        let served = history.window(60, now).served;
+        assert_eq!((served.misses, served.lacked[1]), (60, 6));
+    }
+
+    #[test]
+    fn what_was_counted_before_it_was_watched_is_in_no_window() {
+        let history = History::default();
+        assert_eq!(
+            history.window(60, BEGIN),
+            Window {
+                seconds: 60,
+                ..Window::default()
+            }
+        );
+        assert_eq!(history.minutes(BEGIN), Minutes::default());
+        history.note(BEGIN, &counted(1_000));
+        assert_eq!(history.window(60, BEGIN).served, Sample::default());
+        history.note(BEGIN + 1, &counted(1_010));
+        let window = history.window(10, BEGIN + 1);
+        assert_eq!((window.served.hits, window.watched_seconds), (10, 1));
+    }
+
+    #[test]
+    fn a_time_in_which_nothing_was_noted_is_idle() {
+        let history = noted(90);
+        let later = BEGIN + 90 + 180;
+        assert_eq!(history.window(60, later).served.hits, 0);
+        assert_eq!(history.minutes(later).hits, [600 - 10, 310, 0, 0, 0]);
+        history.note(later, &counted(1_905));
+        assert_eq!(history.minutes(later).hits, [590, 310, 0, 0, 5]);
+        assert_eq!(history.window(10, later).served.hits, 5);
+        assert_eq!(history.window(86_400, later).watched_seconds, 270);
+    }
+
+    #[test]
+    fn a_day_is_kept_and_no_more() {
+        let history = History::default();
+        for minute in 0..3_000_u32 {
+            history.note(BEGIN + minute * 60, &counted(u64::from(minute) * 7));
+        }
+        let now = BEGIN + 2_999 * 60 + 59;
+        let minutes = history.minutes(now);
+        assert_eq!(minutes.hits, [7; MINUTES as usize]);
+        assert_eq!(history.window(86_400, now).watched_seconds, 86_400);
+        assert_eq!(
+            history.minutes(now + 10 * 86_400).hits,
+            [0; MINUTES as usize]
+        );
+        history.note(now + 10 * 86_400, &counted(30_000));
+        assert_eq!(
+            history.minutes(now + 10 * 86_400).hits.len(),
+            MINUTES as usize
+        );
+    }
+
+    #[test]
+    fn counts_and_clocks_that_run_backwards_take_nothing_back() {
+        let history = noted(61);
+        history.note(BEGIN + 30, &counted(100));
+        assert_eq!(history.window(60, BEGIN + 61).served.hits, 600);
+        assert_eq!(history.minutes(BEGIN + 61).hits, [590, 20]);
+    }
+
+    #[test]
+    fn a_successor_goes_on_with_the_minutes_and_with_what_came_between() {
+        let handed = noted(90).hand_on();
+        let written = serde_json::to_string(&handed).unwrap();
+        let next = History::default();
+        next.inherit(&serde_json::from_str(&written).unwrap());
+        assert_eq!(next.minutes(BEGIN + 90).hits, [590, 310]);
+        // Five more were served between the last note and the first of this process.
+        next.note(BEGIN + 92, &counted(1_905));
+        assert_eq!(next.minutes(BEGIN + 92).hits, [590, 315]);
+        assert_eq!(next.window(86_400, BEGIN + 92).watched_seconds, 92);
+        assert_eq!(next.hand_on().minutes, 2);
+    }
+
+    #[test]
+    fn what_another_release_hands_on_is_taken_as_far_as_it_is_known() {
+        let written = r#"{"first": 6000, "newest_minute": 101, "minutes": 4000000000,
+            "counts": {"hits": [1, 2], "later": [3]}, "last": {"hits": 18446744073709551615}}"#;
+        let history = History::default();
+        history.inherit(&serde_json::from_str(written).unwrap());
+        let minutes = history.minutes(BEGIN + 60);
+        assert_eq!(minutes.hits.len(), MINUTES as usize);
+        assert_eq!(minutes.hits[..3], [1, 2, 0]);
+        history.note(BEGIN + 61, &counted(10));
+        assert_eq!(history.window(60, BEGIN + 61).served.hits, 0);
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memcached::Process;
 use super::services::{Service, ServiceTotals};
-use super::{ServerCounters, Snapshot, Stats, Sums};
+use super::{ServerCounters, Snapshot, Stats, Sums, history};
 use crate::histogram::Distribution;
 use crate::store::{Counts, Departures, Store};
 
@@ -30,6 +30,7 @@ pub struct Totals {
     services: Vec<ServiceTotals>,
     histograms: BTreeMap<String, Distribution>,
     departures: BTreeMap<String, Distribution>,
+    history: history::Handed,
     /// Where the first two stood at the last `stats reset`.
     zero_commands: Snapshot,
     zero_store: BTreeMap<String, u64>,
@@ -52,6 +53,7 @@ impl Stats {
             services: self.service_totals(validation_cost_ms.into()),
             histograms: self.histograms.totals(),
             departures: store.departures().totals().collect(),
+            history: self.history.hand_on(),
             zero_commands: zero.commands,
             zero_store: by_name(zero.store),
         }
@@ -75,6 +77,7 @@ impl Stats {
             count.fetch_add(inherited, Relaxed);
         }
         self.histograms.inherit(&totals.histograms);
+        self.history.inherit(&totals.history);
         if let Some(started) = totals.started {
             // Nobody has set it before.
             let _ = self.started.set(started);
