@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::by_class::ClassSums;
 use super::services::ServiceSums;
 use super::status::Minutes;
 
@@ -64,26 +65,33 @@ pub struct Window {
 impl Sample {
     /// The sum of what was counted of these services; a validation costs Keystone `cost_ms`.
     pub fn of<'s>(services: impl IntoIterator<Item = &'s ServiceSums>, cost_ms: u64) -> Sample {
-        let mut sample = Sample::default();
-        for service in services {
-            sample.validations_avoided += service.validations_avoided();
-            sample.saved_ms += service.saved_ms(cost_ms);
-            for class in &service.classes {
-                sample.hits += class.hits;
-                sample.misses += class.gets() - class.hits;
-                sample.evicted += class.missed_evicted;
-                sample.sets += class.sets;
-                for (sum, lacked) in sample.lacked.iter_mut().zip(class.lacked()) {
-                    *sum += lacked;
-                }
-            }
+        let none = Sample::default();
+        services.into_iter().fold(none, |sum, service| {
+            let of_service = Sample {
+                validations_avoided: service.validations_avoided(),
+                saved_ms: service.saved_ms(cost_ms),
+                ..Sample::default()
+            };
+            let classes = service.classes.iter().map(Sample::of_class);
+            let parts = classes.chain([of_service]);
+            parts.fold(sum, |sum, part| sum.combine(&part, u64::saturating_add))
+        })
+    }
+
+    fn of_class(class: &ClassSums) -> Sample {
+        Sample {
+            hits: class.hits,
+            misses: class.gets().saturating_sub(class.hits),
+            evicted: class.missed_evicted,
+            sets: class.sets,
+            lacked: class.lacked(),
+            ..Sample::default()
         }
-        sample
     }
 
     /// Look-ups.
     pub fn gets(&self) -> u64 {
-        self.hits + self.misses
+        self.hits.saturating_add(self.misses)
     }
 
     /// The part of the look-ups that found a value; `None` without any.

@@ -476,7 +476,9 @@ impl Store {
         let known = shard.ghost.known(hash)?;
         let cause = known.cause(now_seconds);
         let shortfall = match known {
-            Known::Used(departure) if cause == Cause::Evicted => self.returns.shortfall(&departure),
+            Known::Used(departure) if cause == Cause::Evicted => {
+                self.returns.shortfall(&departure, now_seconds)
+            }
             _ => None,
         };
         Some(Gone { cause, shortfall })

@@ -100,10 +100,18 @@ impl Returns {
 
     /// How much more memory would have kept a key that left so; `None` if it did not leave for others, or if none
     /// would have that is reckoned with.
-    pub fn shortfall(&self, departure: &Departure) -> Option<Shortfall> {
+    pub fn shortfall(&self, departure: &Departure, now_seconds: u32) -> Option<Shortfall> {
         let chain = departure.chain?;
         let held = self.held[chain as usize].load(Relaxed);
-        Shortfall::of(self.given_up_since(chain, departure), held.into())
+        let by_room = Shortfall::of(self.given_up_since(chain, departure), held.into());
+        let idle_seconds = departure.idle_seconds(now_seconds);
+        let main_seconds = self.main_seconds.load(Relaxed);
+        if chain == Chain::Main || idle_seconds <= main_seconds {
+            return by_room;
+        }
+        let too_late = idle_seconds - main_seconds;
+        let by_time = Shortfall::of(too_late.into(), main_seconds.into());
+        by_room.into_iter().chain(by_time).min()
     }
 
     fn given_up_since(&self, chain: Chain, departure: &Departure) -> u64 {
