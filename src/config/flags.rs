@@ -78,6 +78,8 @@ pub(super) enum Setting {
     MemoryCeiling,
     BufferMemory,
     Http,
+    /// `--admin-socket`
+    AdminSocket,
     NoServiceNames,
     ValidationCostMs,
     HttpHosts,
@@ -297,6 +299,9 @@ pub(super) static FLAGS: &[Flag] = &[
          (default: 16, min: 1)"),
     own("http", Value("addr"), Set(Setting::Http),
         "address of /metrics and /healthz, or \"off\" (default: 127.0.0.1:9150)"),
+    own("admin-socket", Value("path"), Set(Setting::AdminSocket),
+        "unix socket for root and the server's own user: what --http shows, and watch of\n\
+         tokencached-tool; or \"off\" (default: admin.sock in RUNTIME_DIRECTORY, if set)"),
     own("http-hosts", Value("names"), Set(Setting::HttpHosts),
         "names under which --http may be asked, beside localhost, its address and a name in\n\
          --http itself, separated by commas; requests to others are refused (default: none)"),

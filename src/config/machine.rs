@@ -29,6 +29,8 @@ pub struct Machine {
     pub root: bool,
     /// Where to write the TCP ports (`MEMCACHED_PORT_FILENAME`).
     pub port_file: Option<PathBuf>,
+    /// The directory that the service manager has made for this process (`RUNTIME_DIRECTORY`).
+    pub runtime_directory: Option<PathBuf>,
     /// Is there a user of this name or number?
     pub user_known: fn(&str) -> bool,
     /// The number of the user of this name. May block on the user database.
@@ -57,6 +59,7 @@ impl Machine {
             memory: memory_bound(|path| std::fs::read_to_string(path).ok()),
             root: nix::unistd::geteuid().is_root(),
             port_file: std::env::var_os("MEMCACHED_PORT_FILENAME").map(PathBuf::from),
+            runtime_directory: runtime_directory(std::env::var("RUNTIME_DIRECTORY").ok()),
             user_known,
             uid_of,
             gid_of,
@@ -64,6 +67,13 @@ impl Machine {
             addresses_of,
         }
     }
+}
+
+/// The first, where there are several.
+fn runtime_directory(said: Option<String>) -> Option<PathBuf> {
+    let said = said?;
+    let first = said.split(':').next()?;
+    (!first.is_empty()).then(|| first.into())
 }
 
 fn user_known(name: &str) -> bool {

@@ -320,6 +320,7 @@ impl<'m> Resolver<'m> {
             requests_per_event: u32::try_from(requests).unwrap_or(u32::MAX),
             buffer_budget_bytes: usize::try_from(buffers.value).unwrap_or(usize::MAX),
             http: self.http(settings.http.clone(), &settings.http_hosts, allow_remote)?,
+            admin_socket: self.admin_socket(&settings.admin_socket),
             service_names: !self.switch("no_service_names", &settings.no_service_names),
             user: self.user(settings.user.clone())?,
             pid_file: self.path("pidfile", &settings.pidfile),

@@ -67,6 +67,13 @@ pub(super) enum Http {
     At(Place),
 }
 
+/// `--admin-socket`: a path, or off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AdminSocket {
+    Off,
+    At(PathBuf),
+}
+
 /// A setting that a source may or may not speak of.
 pub(super) type Said<T> = Option<Sourced<T>>;
 
@@ -105,6 +112,7 @@ pub(super) struct Settings {
     pub(super) memory_ceiling: Said<u64>,
     pub(super) buffer_memory: Said<u64>,
     pub(super) http: Said<Http>,
+    pub(super) admin_socket: Said<AdminSocket>,
     pub(super) no_service_names: Said<bool>,
     pub(super) validation_cost_ms: Said<u64>,
     /// Empty where nothing is said.
@@ -193,6 +201,7 @@ impl Settings {
             memory_ceiling: self.memory_ceiling.or(lower.memory_ceiling),
             buffer_memory: self.buffer_memory.or(lower.buffer_memory),
             http: self.http.or(lower.http),
+            admin_socket: self.admin_socket.or(lower.admin_socket),
             no_service_names: self.no_service_names.or(lower.no_service_names),
             validation_cost_ms: self.validation_cost_ms.or(lower.validation_cost_ms),
             http_hosts: either(self.http_hosts, lower.http_hosts),
@@ -276,6 +285,7 @@ impl Settings {
             Setting::MemoryCeiling => self.memory_ceiling = said(units::size(text, MIB)?, origin),
             Setting::BufferMemory => self.buffer_memory = said(buffer_memory(text)?, origin),
             Setting::Http => self.http = said(http(text)?, origin),
+            Setting::AdminSocket => self.admin_socket = said(admin_socket(text)?, origin),
             Setting::ValidationCostMs => {
                 self.validation_cost_ms = said(count(text, COST_MS)?, origin);
             }
@@ -418,6 +428,13 @@ fn buffer_memory(text: &str) -> Result<u64, Problem> {
         return Err(Problem::new("too small", "give at least 1 MiB, such as 16"));
     }
     Ok(bytes)
+}
+
+fn admin_socket(text: &str) -> Result<AdminSocket, Problem> {
+    match text {
+        "off" => Ok(AdminSocket::Off),
+        _ => socket_path(text).map(AdminSocket::At),
+    }
 }
 
 fn http(text: &str) -> Result<Http, Problem> {

@@ -19,11 +19,11 @@ use std::net::IpAddr;
 use super::ConfigError;
 use super::listen::{self, Place, Reach};
 use super::resolve::Resolver;
-use super::settings::{Http, Origin, Said, Settings, Sourced};
+use super::settings::{AdminSocket, Http, Origin, Said, Settings, Sourced};
 use super::show::Shown;
 use super::units::Problem;
 use crate::server::tls::Verify;
-use crate::server::{HttpOptions, Listen, Security, UnixSocket};
+use crate::server::{AdminSocketOptions, HttpOptions, Listen, Security, UnixSocket};
 
 pub(super) const PORT_DEFAULT: u16 = 11211;
 pub(super) const UNIX_MASK_DEFAULT: u32 = 0o700;
@@ -219,6 +219,22 @@ impl Resolver<'_> {
             required,
             hosts,
         }))
+    }
+
+    /// Where the admin socket is, if anywhere.
+    pub(super) fn admin_socket(&mut self, said: &Said<AdminSocket>) -> Option<AdminSocketOptions> {
+        let directory = self.machine.runtime_directory.as_deref();
+        let (path, origin) = match said {
+            None => (directory.map(|it| it.join("admin.sock")), Origin::built_in()),
+            Some(said) => match &said.value {
+                AdminSocket::Off => (None, said.origin.clone()),
+                AdminSocket::At(path) => (Some(path.clone()), said.origin.clone()),
+            },
+        };
+        let shown = path.as_ref().map(|path| path.display().to_string());
+        self.record("admin_socket", shown.unwrap_or_else(|| "off".into()), &origin);
+        let required = said.is_some();
+        path.map(|path| AdminSocketOptions { path, required })
     }
 
     /// Names under which it may be asked, beside its address.

@@ -62,6 +62,7 @@ use crate::store;
 use acceptor::Acceptor;
 use access::Access;
 use admin::Admin;
+use admin::http_port::HttpPort;
 use auth::Users;
 use budget::Budget;
 use handover::connections::Arrived;
@@ -121,6 +122,15 @@ pub struct HttpOptions {
     pub hosts: Vec<String>,
 }
 
+/// The admin socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSocketOptions {
+    /// Its path.
+    pub path: PathBuf,
+    /// Whether it was asked for, so that failing to bind it fails the start.
+    pub required: bool,
+}
+
 /// What the server is told by the configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -156,6 +166,8 @@ pub struct Options {
     pub buffer_budget_bytes: usize,
     /// The HTTP port, if there is one.
     pub http: Option<HttpOptions>,
+    /// The admin socket, if there is one.
+    pub admin_socket: Option<AdminSocketOptions>,
     /// The user to become.
     pub user: Option<String>,
     /// Where to write the process's number.
@@ -339,6 +351,7 @@ async fn serve(
         mut socket_file,
         unwanted,
         http,
+        admin_socket,
         tls,
         users,
         // Its drop removes it, in the end.
@@ -347,7 +360,7 @@ async fn serve(
     let http = http.map(TcpListener::from_std).transpose();
     let http = http.map_err(StartError::system)?;
     let hosts = options.http.as_ref().map(|http| Hosts::new(&http.hosts));
-    let admin = Admin::new(Arc::clone(&engine), hosts.unwrap_or_default());
+    let admin = Arc::new(Admin::new(Arc::clone(&engine)));
     let (stop, stopping) = watch::channel(None);
     let workers = start_workers(options, &engine, users.as_ref(), &stopping)?;
     let housekeeper = Housekeeper::start(Arc::clone(&engine)).map_err(StartError::system)?;
@@ -370,10 +383,14 @@ async fn serve(
     acceptor.go_on(arrived, &listeners);
     let mut tasks = begin(listeners, &acceptor);
     if let Some(http) = http {
+        let port = HttpPort::new(Arc::clone(&admin), hosts.unwrap_or_default());
         tasks.spawn(async move {
-            admin.serve(http).await;
+            port.serve(http).await;
             Ok(())
         });
+    }
+    if let Some(socket) = admin_socket {
+        tasks.spawn(async move { socket.serve(admin).await.map_err(StartError::system) });
     }
     manager::ready();
     let ended = tokio::select! {

@@ -23,7 +23,8 @@ use super::listener::Listener;
 use super::pid_file::PidFile;
 use super::socket_file::SocketFile;
 use super::tls::{self, Tls};
-use super::{HttpOptions, Options, UnixSocket, port_file, process};
+use super::admin::unix_socket::AdminSocket;
+use super::{AdminSocketOptions, HttpOptions, Options, UnixSocket, port_file, process};
 
 /// Why the server could not start: the setting, what went wrong with it, and what would do.
 #[derive(Debug)]
@@ -148,6 +149,8 @@ pub struct Sockets {
     pub unwanted: Found,
     /// The HTTP port, if there is one.
     pub http: Option<std::net::TcpListener>,
+    /// The admin socket, if there is one.
+    pub admin_socket: Option<AdminSocket>,
     /// The pid file, opened and not yet written.
     pub pid_file: Option<PidFile>,
     /// Who may speak.
@@ -226,12 +229,14 @@ pub fn prepare(options: &Options, inherited: &Inherited) -> Result<Sockets, Star
         }
     };
     let http = bind_http(options.http.as_ref())?;
+    let admin_socket = bind_admin(options.admin_socket.as_ref())?;
     Ok(Sockets {
         listeners,
         is_activated,
         socket_file,
         unwanted: found,
         http,
+        admin_socket,
         pid_file,
         users: users.map(Arc::new),
         tls: tls.map(Arc::new),
@@ -377,6 +382,34 @@ fn bind_http(options: Option<&HttpOptions>) -> Result<Option<std::net::TcpListen
             tracing::warn!(
                 "no metrics: {} cannot be listened on: {error}; choose another address with --http, or --http off",
                 options.addr
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// Binds the admin socket; failing at the place where it is by default is no reason not to serve.
+fn bind_admin(options: Option<&AdminSocketOptions>) -> Result<Option<AdminSocket>, StartError> {
+    let Some(options) = options else {
+        return Ok(None);
+    };
+    let path = options.path.display();
+    match AdminSocket::bind(&options.path) {
+        Ok(socket) => {
+            tracing::info!("admin socket at {path}");
+            Ok(Some(socket))
+        }
+        Err(error) if options.required => {
+            let what = format!("{path} cannot be listened on: {error}");
+            let remedy = "choose another path with --admin-socket, in a directory that the server's user may write";
+            Err(StartError {
+                passing: is_passing(&error),
+                ..StartError::new("admin_socket", what, remedy)
+            })
+        }
+        Err(error) => {
+            tracing::warn!(
+                "no admin socket: {path} cannot be listened on: {error}; choose another with --admin-socket, or --admin-socket off"
             );
             Ok(None)
         }

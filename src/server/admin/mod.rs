@@ -1,42 +1,29 @@
-//! The HTTP port: `/metrics` for Prometheus, `/api/status` for people, `/healthz` for whoever restarts servers.
+//! What the server shows people and their programs, over HTTP: `/metrics` for Prometheus, `/api/status` for people,
+//! `/healthz` for whoever restarts servers.
 //!
-//! Runs in the main thread, apart from the workers. Nothing in it names a key or shows a value; it
-//! listens on loopback unless told otherwise, and answers who means it (`hosts`).
+//! [`Admin`] answers; `http_port` asks it for anybody on this machine, `unix_socket` for root and the server's own user,
+//! who may `watch` as well. All of it runs in the main thread, apart from the workers. Nothing in it names a key or shows
+//! a value.
 //!
-//! Invariants:
-//! - at most 32 connections at a time; the oldest makes room for a new one, and each has a
-//!   deadline for its request, so that nobody can hold the port for others;
-//! - metrics and the status are made at most ten times a second, however often they are asked for; all who ask meanwhile
-//!   share one text. Who does not read keeps the one that was asked for, so that there are at most as many as connections.
+//! Invariant: metrics and the status are made at most ten times a second, however often they are asked for; all who ask
+//! meanwhile share one text. Who does not read keeps the one that was asked for, so that there are at most as many as
+//! connections.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::net::IpAddr;
+mod connections;
+pub mod http_port;
+pub mod unix_socket;
+mod watch;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
 
-use super::hosts::{Fault, Hosts};
 use crate::clock::{Clock, Now};
 use crate::engine::Engine;
-
-const CONNECTIONS_MAX: usize = 32;
-const HEADER_DEADLINE: Duration = Duration::from_secs(10);
-const CONNECTION_DEADLINE: Duration = Duration::from_secs(300);
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// What the head of a request may take.
-const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// How long a text is served before another is made.
 const FRESH_NANOS: u64 = 100_000_000;
@@ -47,10 +34,9 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 const PATHS: &str = "try /metrics, /api/status or /healthz\n";
 const METHODS: &str = "GET, HEAD";
 
-/// What is served, and to whom.
+/// What is shown.
 pub struct Admin {
     engine: Arc<Engine>,
-    hosts: Hosts,
     metrics: Latest,
     status: Latest,
 }
@@ -88,69 +74,17 @@ impl Latest {
 }
 
 impl Admin {
-    /// Serves what there is to tell of the engine, under these names.
-    pub fn new(engine: Arc<Engine>, hosts: Hosts) -> Admin {
+    /// Shows what there is to tell of the engine.
+    pub fn new(engine: Arc<Engine>) -> Admin {
         Admin {
             engine,
-            hosts,
             metrics: Latest::default(),
             status: Latest::default(),
         }
     }
 
-    /// Serves HTTP until its future is dropped.
-    pub async fn serve(self, listener: TcpListener) {
-        let admin = Arc::new(self);
-        let mut open: VecDeque<AbortHandle> = VecDeque::new();
-        loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            open.retain(|connection| !connection.is_finished());
-            if open.len() >= CONNECTIONS_MAX
-                && let Some(oldest) = open.pop_front()
-            {
-                oldest.abort();
-            }
-            let connection = Arc::clone(&admin).serve_connection(stream);
-            // An error, or the deadline, ends the connection; neither is of interest here.
-            let served = tokio::spawn(tokio::time::timeout(CONNECTION_DEADLINE, connection));
-            open.push_back(served.abort_handle());
-        }
-    }
-
-    async fn serve_connection(self: Arc<Admin>, stream: TcpStream) {
-        let Ok(local) = stream.local_addr() else {
-            // It has ended.
-            return;
-        };
-        let answer = |request: Request<Incoming>| {
-            let response = self.respond(&request, local.ip());
-            async move { Ok::<_, Infallible>(response) }
-        };
-        let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_DEADLINE)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service_fn(answer))
-            .await;
-        // However it ended, there is nobody to tell.
-        drop(served);
-    }
-
-    fn respond<B>(&self, request: &Request<B>, local: IpAddr) -> Response<Full<Bytes>> {
-        let addressed = (request.version(), request.uri(), request.headers());
-        match self.hosts.check(addressed, local) {
-            Ok(()) => {}
-            Err(Fault::Unclear) => {
-                return plain(StatusCode::BAD_REQUEST, "say one Host\n");
-            }
-            Err(Fault::Elsewhere) => {
-                let why = "not under this name; --http-hosts allows others\n";
-                return plain(StatusCode::MISDIRECTED_REQUEST, why);
-            }
-        }
+    /// The answer to a request. Takes as long as making a text does, milliseconds at most.
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             let allowed = HeaderValue::from_static(METHODS);
@@ -194,11 +128,14 @@ fn plain(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
 fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    let content_type = HeaderValue::from_static(content_type);
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    typed(response, content_type)
+}
+
+/// Says what an answer is, and that nobody keeps it.
+fn typed<B>(mut response: Response<B>, content_type: &'static str) -> Response<B> {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -218,7 +155,7 @@ mod tests {
         };
         let store = Store::new(&store::Options::default()).unwrap();
         let engine = Engine::new(store, Options::default(), process);
-        Admin::new(Arc::new(engine), Hosts::default())
+        Admin::new(Arc::new(engine))
     }
 
     fn at(nanos: u64) -> Now {

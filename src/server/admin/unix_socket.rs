@@ -1,0 +1,122 @@
+//! The admin socket: what is not for every user of the machine.
+//!
+//! A unix socket that speaks HTTP, as the HTTP port does, and lets its peers `watch`. The operator's tool connects to it.
+//!
+//! Invariants:
+//! - none but root and the server's own user are served: the file's mode keeps others out, and the kernel is asked whose
+//!   a connection is;
+//! - bounded: 16 connections, the oldest making room; a peer that takes nothing of what it watches loses its
+//!   connection after a minute.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use http_body_util::{Either, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use nix::unistd::geteuid;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::connections::{Connections, PAUSE, http};
+use super::watch::{Progress, Watch};
+use super::{Admin, plain, typed};
+use crate::clock::Clock;
+use crate::protocol::codec::Protocol;
+use crate::server::UnixSocket;
+use crate::server::listener::Listener;
+use crate::server::socket_file::SocketFile;
+
+const CONNECTIONS_MAX: usize = 16;
+const BACKLOG: i32 = 16;
+const MODE: u32 = 0o600;
+
+const LINES: &str = "application/x-ndjson";
+
+/// What a peer is answered.
+type Body = Either<Full<Bytes>, Watch>;
+
+/// The socket, listening; its file is removed with it.
+#[derive(Debug)]
+pub struct AdminSocket {
+    listener: StdListener,
+    /// Removed before the socket is closed.
+    _file: SocketFile,
+}
+
+impl AdminSocket {
+    /// Listens at this path. A socket file that nobody listens on any more is replaced; anything else there is left alone.
+    ///
+    /// # Errors
+    /// Those of the socket calls; `AddrInUse` if a server listens there, `AlreadyExists` if the path is no socket.
+    pub fn bind(path: &Path) -> io::Result<AdminSocket> {
+        let options = UnixSocket {
+            path: path.to_owned(),
+            mode: MODE,
+            protocol: Protocol::Auto,
+        };
+        let (listener, file) = Listener::bind_unix(&options, BACKLOG)?;
+        Ok(AdminSocket {
+            listener: listener.socket().try_clone_to_owned()?.into(),
+            _file: file,
+        })
+    }
+
+    /// Serves until its future is dropped.
+    ///
+    /// # Errors
+    /// Those of handing the socket to the runtime.
+    pub async fn serve(self, admin: Arc<Admin>) -> io::Result<()> {
+        let listener = UnixListener::from_std(self.listener.try_clone()?)?;
+        let mut connections = Connections::default();
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            if is_allowed(&stream) {
+                let served = serve_connection(Arc::clone(&admin), stream);
+                connections.begin(CONNECTIONS_MAX - 1, served);
+            }
+        }
+    }
+}
+
+/// Whether it is root at the other end, or the user that this server runs as.
+fn is_allowed(stream: &UnixStream) -> bool {
+    let peer = stream.peer_cred().map(|peer| peer.uid());
+    peer.is_ok_and(|uid| uid == 0 || uid == geteuid().as_raw())
+}
+
+async fn serve_connection(admin: Arc<Admin>, stream: UnixStream) {
+    let progress = Progress::default();
+    let answer = |request: Request<Incoming>| {
+        let response = respond(&admin, &request, &progress);
+        async move { Ok::<_, Infallible>(response) }
+    };
+    let served = http().serve_connection(TokioIo::new(stream), service_fn(answer));
+    // However it ended, there is nobody to tell.
+    tokio::select! {
+        _ = served => {}
+        () = progress.stalled() => {}
+    }
+}
+
+fn respond<B>(admin: &Admin, request: &Request<B>, progress: &Progress) -> Response<Body> {
+    if request.method() != Method::GET || request.uri().path() != "/watch" {
+        return admin.answer(request).map(Either::Left);
+    }
+    let engine = Arc::clone(&admin.engine);
+    match Watch::begin(engine, Clock::System.now(), progress.clone()) {
+        Ok(watch) => typed(Response::new(Either::Right(watch)), LINES),
+        Err(full) => {
+            let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "");
+            *response.body_mut() = Full::from(format!("{full}\n"));
+            response.map(Either::Left)
+        }
+    }
+}
