@@ -3,7 +3,8 @@
 //! Every worker counts into its own [`Counters`], a set for each service, without sharing a cache line with
 //! another; a reader sums them ([`Stats::snapshot`], [`Stats::services`]). A [`Moment`] is all that is counted, read
 //! once; what is shown of it is declared once (`metrics`): `memcached` makes the lines of `stats` from that,
-//! `prometheus` what a scrape gets, `reference` docs/metrics.md. The server also keeps its register of open
+//! `prometheus` what a scrape gets, `reference` docs/metrics.md. Who watches a running server is told of each command (`events`,
+//! `watch_line`). The server also keeps its register of open
 //! connections here (`connections`), since
 //! `stats conns` shows it.
 //!
@@ -15,6 +16,7 @@
 pub mod by_class;
 pub mod connections;
 mod detail;
+pub mod events;
 mod histograms;
 mod inherited;
 pub mod memcached;
@@ -23,6 +25,7 @@ mod moment;
 pub mod prometheus;
 pub mod reference;
 pub mod services;
+pub mod watch_line;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -37,6 +40,7 @@ use crate::store::{Counts, Store};
 use by_class::ByClass;
 use connections::State;
 pub use detail::{Access, Detail};
+use events::Events;
 pub use histograms::Histograms;
 pub use inherited::Totals;
 pub use moment::{Moment, Sources};
@@ -68,6 +72,8 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: Counter,)+
             /// What is counted by class.
             pub by_class: ByClass,
+            /// The service that is counted for.
+            pub service: Service,
         }
 
         /// The sums over all workers at one moment.
@@ -233,7 +239,12 @@ impl WorkerCounters {
     pub fn of(&self, service: Service) -> &Counters {
         match service {
             Service::UNKNOWN => &self.unknown,
-            _ => self.known[service.index()].get_or_init(Box::default),
+            _ => self.known[service.index()].get_or_init(|| {
+                Box::new(Counters {
+                    service,
+                    ..Counters::default()
+                })
+            }),
         }
     }
 
@@ -281,6 +292,8 @@ pub struct Stats {
     pub detail: Detail,
     /// Who the services are.
     pub services: Services,
+    /// Who is told of each command.
+    pub events: Events,
 }
 
 impl Stats {
