@@ -48,6 +48,21 @@ impl<'e> Found<'e> {
         self.item.cas_unique()
     }
 
+    /// When it was written, in seconds.
+    pub(super) fn written_at(&self) -> u32 {
+        self.item.written_at()
+    }
+
+    /// When it expires as it is now, in seconds.
+    pub(super) fn expiry(&self) -> u32 {
+        self.item.expiry()
+    }
+
+    /// Length of the value as it is stored.
+    pub(super) fn stored_bytes(&self) -> usize {
+        self.item.len()
+    }
+
     /// What is stored of a packed value. It lies in one piece: one that would not is not stored packed.
     fn stored(&self) -> &[u8] {
         self.item.piece(0)

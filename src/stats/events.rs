@@ -323,7 +323,7 @@ mod tests {
         for key in [b"tokens/1".as_slice(), b"tokens/2", b"tokens/1"] {
             events.tell(key, missed(), now());
         }
-        let mut keys = |watcher: &mut Watcher| -> Vec<KeyHash> {
+        let keys = |watcher: &mut Watcher| -> Vec<KeyHash> {
             let events = watcher.take().events.into_iter();
             events.map(|event| event.key).collect()
         };
@@ -365,7 +365,9 @@ mod tests {
             ..now()
         };
         let earlier = Now::at(999, 0);
-        [later, earlier].map(|at| events.tell(b"k", missed(), at));
+        for at in [later, earlier] {
+            events.tell(b"k", missed(), at);
+        }
         let times: Vec<u64> = watcher.take().events.iter().map(|it| it.at_ms).collect();
         assert_eq!(times, [1_234, 0]);
     }
