@@ -249,6 +249,11 @@ fn each_command_of_the_text_protocols_is_told_as_what_it_is() {
             "decr hit after 7 for 93: 1 in 1",
             "decr stored for 9: 2 in 2",
         ),
+        (
+            "ma K T30",
+            "incr hit after 7 for 30: 1 in 1",
+            "incr miss: never_seen",
+        ),
         ("ma K C99999", "incr not stored: 0", "incr miss: never_seen"),
     ];
     assert_told(&cases, |command, key| {

@@ -92,8 +92,11 @@ impl Engine {
                 Direction::Up => value.wrapping_add(delta),
                 Direction::Down => value.saturating_sub(delta),
             };
-            let found = hit_of(&old, now);
-            match self.put_number(key, value, (old, &seen), terms, counters, now) {
+            let touch = terms.and_then(|terms| terms.touch);
+            let expiry = touch.map(|exptime| super::expiry(exptime, now));
+            let found = hit_of(&old, expiry.unwrap_or(old.expiry()), now);
+            let given = (terms.and_then(|terms| terms.new_unique), expiry);
+            match self.put_number(key, value, (old, &seen), given, counters, now) {
                 Ok(Outcome::Stored { cas_unique, .. }) => {
                     hits.add(1);
                     *told = found;
@@ -106,13 +109,13 @@ impl Engine {
         }
     }
 
-    /// Writes a number in the place of another.
+    /// Writes a number in the place of another, with another CAS unique and another expiry if they are given.
     fn put_number(
         &self,
         key: Key<'_>,
         value: u64,
         (old, seen): (Found<'_>, &Seen),
-        terms: Option<&Terms>,
+        (cas_unique, expiry): (Option<u64>, Option<u32>),
         counters: &Counters,
         now: Now,
     ) -> Result<Outcome, Refusal> {
@@ -129,10 +132,9 @@ impl Engine {
         };
         // Let go, so that the new number may be written in the old one's place.
         drop(old);
-        let touch = terms.and_then(|terms| terms.touch);
         let put = Put {
-            cas_unique: terms.and_then(|terms| terms.new_unique),
-            expiry: touch.map(|exptime| super::expiry(exptime, now)),
+            cas_unique,
+            expiry,
             marks,
             ..put
         };

@@ -228,6 +228,7 @@ impl Engine {
         let told = match done.outcome {
             Outcome::Stored { .. } => {
                 let lengths = (value_bytes, done.stored_bytes);
+                // As it was asked for: a value that comes too late for `ms` with `I` keeps the item's.
                 stored(class, put.expiry.unwrap_or(NEVER), lengths, now)
             }
             _ => not_stored(Some(class), value_bytes),

@@ -32,7 +32,8 @@ impl Engine {
     #[cold]
     #[inline(never)]
     fn tell_found(&self, op: Op, hit: &Hit<'_, Found<'_>>, counters: &Counters, now: Now) {
-        self.tell_watchers(op, hit.key, hit_of(&hit.value, now), counters, now);
+        let told = hit_of(&hit.value, hit.value.expiry(), now);
+        self.tell_watchers(op, hit.key, told, counters, now);
     }
 
     /// Tells of an item that was found, and is not sent.
@@ -45,7 +46,8 @@ impl Engine {
     ) {
         if self.stats.events.is_on() {
             let found = Found::new(item, &self.packing, counters);
-            self.tell_watchers(Op::Touch, key, hit_of(&found, now), counters, now);
+            let told = hit_of(&found, found.expiry(), now);
+            self.tell_watchers(Op::Touch, key, told, counters, now);
         }
     }
 
@@ -115,11 +117,11 @@ pub(super) fn op_of_arithmetic(direction: Direction) -> Op {
     }
 }
 
-/// What is told of an item that was found.
-pub(super) fn hit_of(found: &Found<'_>, now: Now) -> Told {
+/// What is told of an item that was found, and now has this expiry.
+pub(super) fn hit_of(found: &Found<'_>, expiry: u32, now: Now) -> Told {
     let outcome = Outcome::Hit {
         age_seconds: now.seconds.saturating_sub(found.written_at()),
-        ttl_seconds: ttl(found.expiry(), now),
+        ttl_seconds: ttl(expiry, now),
         value_bytes: found.len() as u64,
         stored_bytes: found.stored_bytes() as u64,
     };

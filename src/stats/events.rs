@@ -206,7 +206,8 @@ impl Events {
         })
     }
 
-    /// Tells all watchers what was done to a key. Some 50 ns for each; waits for none of them.
+    /// Tells all watchers what was done to a key. Costs a hash and a copy for each, and waits for none of them; who
+    /// comes or goes meanwhile holds it up for a moment.
     pub fn tell(&self, key: &[u8], event: Event, now: Now) {
         for queue in self.0.queues.read().iter() {
             queue.tell(key, event, now);

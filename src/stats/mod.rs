@@ -3,10 +3,9 @@
 //! Every worker counts into its own [`Counters`], a set for each service, without sharing a cache line with
 //! another; a reader sums them ([`Stats::snapshot`], [`Stats::services`]). A [`Moment`] is all that is counted, read
 //! once; what is shown of it is declared once (`metrics`): `memcached` makes the lines of `stats` from that,
-//! `prometheus` what a scrape gets, `reference` docs/metrics.md. Who watches a running server is told of each command (`events`,
-//! `watch_line`). The server also keeps its register of open
+//! `prometheus` what a scrape gets, `reference` docs/metrics.md. The server also keeps its register of open
 //! connections here (`connections`), since
-//! `stats conns` shows it.
+//! `stats conns` shows it. Who watches a server is told of each command (`events`, `watch_line`).
 //!
 //! Invariants:
 //! - a counter has one writer; reading never disturbs it;
