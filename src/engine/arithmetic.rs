@@ -94,7 +94,7 @@ impl Engine {
             };
             let touch = terms.and_then(|terms| terms.touch);
             let expiry = touch.map(|exptime| super::expiry(exptime, now));
-            let found = hit_of(&old, expiry.unwrap_or(old.expiry()), now);
+            let found = hit_of(old.item(), expiry.unwrap_or(old.item().expiry()), now);
             let given = (terms.and_then(|terms| terms.new_unique), expiry);
             match self.put_number(key, value, (old, &seen), given, counters, now) {
                 Ok(Outcome::Stored { cas_unique, .. }) => {

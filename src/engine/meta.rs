@@ -43,9 +43,8 @@ impl Engine {
                 Ok((item, seen)) => {
                     count_found(terms, counters);
                     let state = state_of(&seen, terms, now);
-                    let hit = self.hit(key, item, counters);
-                    self.tell_hit(op, &hit, counters, now);
-                    return Reply::Fetched(hit, state);
+                    self.tell_hit(op, key, &item, counters, now);
+                    return Reply::Fetched(self.hit(key, item, counters), state);
                 }
                 Err(miss) => {
                     if let Some(exptime) = terms.vivify {

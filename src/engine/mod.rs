@@ -288,9 +288,8 @@ impl Engine {
                 counters.cmd_get.add(1);
                 counters.get_hits.add(1);
                 self.stats.detail.count(key.0, Access::Hit);
-                let hit = self.hit(key, item, counters);
-                self.tell_hit(Op::Get, &hit, counters, now);
-                Reply::Hit(hit)
+                self.tell_hit(Op::Get, key, &item, counters, now);
+                Reply::Hit(self.hit(key, item, counters))
             }
             Err(miss) => {
                 self.count_miss(key, miss, counters);
@@ -344,9 +343,8 @@ impl Engine {
         match self.touch(key, exptime, counters, now) {
             Ok(item) => {
                 self.stats.detail.count(key.0, Access::Hit);
-                let hit = self.hit(key, item, counters);
-                self.tell_hit(Op::Gat, &hit, counters, now);
-                Reply::Hit(hit)
+                self.tell_hit(Op::Gat, key, &item, counters, now);
+                Reply::Hit(self.hit(key, item, counters))
             }
             Err(miss) => {
                 counters.by_class.miss(key.0, miss.cause());
@@ -369,12 +367,11 @@ impl Engine {
         counters.by_class.touch(key.0);
         match self.touch(key, exptime, counters, now) {
             Ok(item) => {
-                let touched = Touched {
+                self.tell_hit(Op::Touch, key, &item, counters, now);
+                Reply::Touched(Touched {
                     client_flags: item.client_flags(),
                     cas_unique: self.shown_unique(item.cas_unique()),
-                };
-                self.tell_touched(key, item, counters, now);
-                Reply::Touched(touched)
+                })
             }
             Err(miss) => {
                 self.tell_miss(Op::Touch, key, miss.cause(), counters, now);

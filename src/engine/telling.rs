@@ -6,11 +6,10 @@
 //! Invariant: while nobody watches, a hit pays for one load and a branch.
 
 use super::Engine;
-use super::found::Found;
+use super::found::value_bytes;
 use super::meta::ttl;
 use crate::clock::Now;
 use crate::protocol::command::{Direction, Key, Mode, Terms};
-use crate::protocol::reply::{Hit, Value};
 use crate::stats::Counters;
 use crate::stats::by_class::MissCause;
 use crate::stats::events::{Event, Op, Outcome};
@@ -21,34 +20,26 @@ use crate::token::class::Class;
 pub(super) type Told = (Option<Class>, Outcome);
 
 impl Engine {
-    /// Tells of an item that was found for its value.
+    /// Tells of an item that was found.
     #[inline(always)]
-    pub(super) fn tell_hit(&self, op: Op, hit: &Hit<'_, Found<'_>>, counters: &Counters, now: Now) {
+    pub(super) fn tell_hit(
+        &self,
+        op: Op,
+        key: Key<'_>,
+        item: &ItemRef<'_>,
+        counters: &Counters,
+        now: Now,
+    ) {
         if self.stats.events.is_on() {
-            self.tell_found(op, hit, counters, now);
+            self.tell_found(op, key, item, counters, now);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn tell_found(&self, op: Op, hit: &Hit<'_, Found<'_>>, counters: &Counters, now: Now) {
-        let told = hit_of(&hit.value, hit.value.expiry(), now);
-        self.tell_watchers(op, hit.key, told, counters, now);
-    }
-
-    /// Tells of an item that was found, and is not sent.
-    pub(super) fn tell_touched(
-        &self,
-        key: Key<'_>,
-        item: ItemRef<'_>,
-        counters: &Counters,
-        now: Now,
-    ) {
-        if self.stats.events.is_on() {
-            let found = Found::new(item, &self.packing, counters);
-            let told = hit_of(&found, found.expiry(), now);
-            self.tell_watchers(Op::Touch, key, told, counters, now);
-        }
+    fn tell_found(&self, op: Op, key: Key<'_>, item: &ItemRef<'_>, counters: &Counters, now: Now) {
+        let told = hit_of(item, item.expiry(), now);
+        self.tell_watchers(op, key, told, counters, now);
     }
 
     /// Tells of a key that was looked up and is not there.
@@ -118,14 +109,14 @@ pub(super) fn op_of_arithmetic(direction: Direction) -> Op {
 }
 
 /// What is told of an item that was found, and now has this expiry.
-pub(super) fn hit_of(found: &Found<'_>, expiry: u32, now: Now) -> Told {
+pub(super) fn hit_of(item: &ItemRef<'_>, expiry: u32, now: Now) -> Told {
     let outcome = Outcome::Hit {
-        age_seconds: now.seconds.saturating_sub(found.written_at()),
+        age_seconds: now.seconds.saturating_sub(item.written_at()),
         ttl_seconds: ttl(expiry, now),
-        value_bytes: found.len() as u64,
-        stored_bytes: found.stored_bytes() as u64,
+        value_bytes: value_bytes(item) as u64,
+        stored_bytes: item.len() as u64,
     };
-    (Some(found.class()), outcome)
+    (Some(Class::from_number(item.class())), outcome)
 }
 
 /// What is told of a key that is not there.
