@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | 4 | [`server`] | sockets, threads, signals, HTTP |
 //! | 3 | [`engine`] | a command meets the store, the only place where it does |
-//! | 2 | [`stats`] | counters and their views |
+//! | 2 | [`stats`] | counters and their views, and what watchers are told |
 //! | 2 | [`packing`] | the same value in fewer bytes |
 //! | 1 | [`protocol`] | bytes to commands, replies to bytes |
 //! | 1 | [`store`] | items in a bounded heap |

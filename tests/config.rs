@@ -26,6 +26,7 @@ fn machine(root: bool) -> Machine {
         }),
         root,
         port_file: None,
+        runtime_directory: None,
         user_known: |name| ["root", "memcache", "11211"].contains(&name),
         uid_of: |name| match name {
             "root" => Some(0),

@@ -253,6 +253,7 @@ fn options_are_what_the_table_says() {
         memory: None,
         root: true,
         port_file: None,
+        runtime_directory: None,
         user_known: |_| true,
         uid_of: |_| None,
         gid_of: |_| None,

@@ -157,6 +157,7 @@ fn configure(script: &Script, users: &Path) -> Config {
         memory: None,
         root: false,
         port_file: None,
+        runtime_directory: None,
         user_known: |_| true,
         uid_of: |_| None,
         gid_of: |_| None,

@@ -31,6 +31,7 @@ fn machine() -> Machine {
         }),
         root: true,
         port_file: None,
+        runtime_directory: None,
         user_known: |name| name.len() < 9,
         uid_of: |name| (name.len() < 9).then_some(7),
         gid_of: |name| (name.len() < 9).then_some(7),

@@ -225,14 +225,21 @@ impl Resolver<'_> {
     pub(super) fn admin_socket(&mut self, said: &Said<AdminSocket>) -> Option<AdminSocketOptions> {
         let directory = self.machine.runtime_directory.as_deref();
         let (path, origin) = match said {
-            None => (directory.map(|it| it.join("admin.sock")), Origin::built_in()),
+            None => (
+                directory.map(|it| it.join("admin.sock")),
+                Origin::built_in(),
+            ),
             Some(said) => match &said.value {
                 AdminSocket::Off => (None, said.origin.clone()),
                 AdminSocket::At(path) => (Some(path.clone()), said.origin.clone()),
             },
         };
         let shown = path.as_ref().map(|path| path.display().to_string());
-        self.record("admin_socket", shown.unwrap_or_else(|| "off".into()), &origin);
+        self.record(
+            "admin_socket",
+            shown.unwrap_or_else(|| "off".into()),
+            &origin,
+        );
         let required = said.is_some();
         path.map(|path| AdminSocketOptions { path, required })
     }

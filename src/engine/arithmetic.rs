@@ -6,6 +6,7 @@ use super::Engine;
 use super::found::Found;
 use super::meta::{UNNOTICED, ttls_of};
 use super::storing::{changed, pieces_of};
+use super::telling::{Told, hit_of, missed, not_stored, op_of_arithmetic, stored};
 use crate::clock::Now;
 use crate::protocol::command::{Direction, Exptime, Key, Terms};
 use crate::protocol::error::Error;
@@ -32,22 +33,42 @@ impl Engine {
         counters: &'e Counters,
         now: Now,
     ) -> Reply<'b, Found<'e>> {
+        counters.by_class.arithmetic(key.0);
+        let mut told = not_stored(None, 0);
+        let by = (direction, delta);
+        let reply = self.count_up(key, by, (terms, &mut told), counters, now);
+        self.tell(op_of_arithmetic(direction), key, told, counters, now);
+        reply
+    }
+
+    /// Does it, and notes in `told` what came of it where that is more than that nothing was stored.
+    fn count_up<'e, 'b>(
+        &'e self,
+        key: Key<'b>,
+        (direction, delta): (Direction, u64),
+        (terms, told): (Option<&Terms>, &mut Told),
+        counters: &'e Counters,
+        now: Now,
+    ) -> Reply<'b, Found<'e>> {
         let (hits, misses) = match direction {
             Direction::Up => (&counters.incr_hits, &counters.incr_misses),
             Direction::Down => (&counters.decr_hits, &counters.decr_misses),
         };
-        counters.by_class.arithmetic(key.0);
         loop {
-            let Ok((item, seen)) = self.store.fetch(key.0, &NOTICED, now.seconds) else {
-                if let Some((terms, exptime)) = vivified_by(terms) {
-                    match self.vivify_number(key, exptime, terms, now) {
-                        Some(reply) => return reply,
-                        // Another client was faster: its number is counted.
-                        None => continue,
+            let (item, seen) = match self.store.fetch(key.0, &NOTICED, now.seconds) {
+                Ok(found) => found,
+                Err(miss) => {
+                    if let Some((terms, exptime)) = vivified_by(terms) {
+                        match self.vivify_number(key, exptime, (terms, told), now) {
+                            Some(reply) => return reply,
+                            // Another client was faster: its number is counted.
+                            None => continue,
+                        }
                     }
+                    misses.add(1);
+                    *told = missed(miss.cause());
+                    return Reply::NotFound;
                 }
-                misses.add(1);
-                return Reply::NotFound;
             };
             let old = Found::new(item, &self.packing, counters);
             let mut unpacked = Vec::new();
@@ -71,9 +92,14 @@ impl Engine {
                 Direction::Up => value.wrapping_add(delta),
                 Direction::Down => value.saturating_sub(delta),
             };
-            match self.put_number(key, value, (old, &seen), terms, counters, now) {
+            let touch = terms.and_then(|terms| terms.touch);
+            let expiry = touch.map(|exptime| super::expiry(exptime, now));
+            let found = hit_of(old.item(), expiry.unwrap_or(old.item().expiry()), now);
+            let given = (terms.and_then(|terms| terms.new_unique), expiry);
+            match self.put_number(key, value, (old, &seen), given, counters, now) {
                 Ok(Outcome::Stored { cas_unique, .. }) => {
                     hits.add(1);
+                    *told = found;
                     let number = self.number(value, cas_unique, seen.expiry, terms, now);
                     return Reply::Number(number);
                 }
@@ -83,13 +109,13 @@ impl Engine {
         }
     }
 
-    /// Writes a number in the place of another.
+    /// Writes a number in the place of another, with another CAS unique and another expiry if they are given.
     fn put_number(
         &self,
         key: Key<'_>,
         value: u64,
         (old, seen): (Found<'_>, &Seen),
-        terms: Option<&Terms>,
+        (cas_unique, expiry): (Option<u64>, Option<u32>),
         counters: &Counters,
         now: Now,
     ) -> Result<Outcome, Refusal> {
@@ -106,14 +132,13 @@ impl Engine {
         };
         // Let go, so that the new number may be written in the old one's place.
         drop(old);
-        let touch = terms.and_then(|terms| terms.touch);
         let put = Put {
-            cas_unique: terms.and_then(|terms| terms.new_unique),
-            expiry: touch.map(|exptime| super::expiry(exptime, now)),
+            cas_unique,
+            expiry,
             marks,
             ..put
         };
-        self.put(&put, counters, now)
+        self.put(&put, counters, now).map(|done| done.outcome)
     }
 
     /// Makes the number that `ma` did not find; `None` if it is there now.
@@ -121,21 +146,23 @@ impl Engine {
         &'e self,
         key: Key<'b>,
         exptime: Exptime,
-        terms: &Terms,
+        (terms, told): (&Terms, &mut Told),
         now: Now,
     ) -> Option<Reply<'b, Found<'e>>> {
         let digits = terms.initial.to_string();
+        let class = Class::of(key.0, digits.as_bytes());
         let last = match terms.touch {
             Some(touch) if terms.touch_after_vivify => touch,
             _ => exptime,
         };
+        let expiry = super::expiry(last, now);
         let put = Put {
             key: key.0,
             value: &[digits.as_bytes()],
             packing: store::Packing::NONE,
-            class: Class::of(key.0, digits.as_bytes()) as u8,
+            class: class as u8,
             client_flags: 0,
-            expiry: Some(super::expiry(last, now)),
+            expiry: Some(expiry),
             condition: Condition::Absent,
             cas_unique: terms.new_unique,
             marks: Marks {
@@ -143,11 +170,17 @@ impl Engine {
                 ..Marks::default()
             },
         };
-        match self.put_counted(&put, digits.len(), now) {
-            Ok(Outcome::Stored { cas_unique, .. }) => Some(Reply::Number(Number {
-                ttls: ttls_of(NEVER, Some(exptime), terms, now),
-                ..self.number(terms.initial, cas_unique, NEVER, None, now)
-            })),
+        match self
+            .put_counted(&put, digits.len(), now)
+            .map(|done| done.outcome)
+        {
+            Ok(Outcome::Stored { cas_unique, .. }) => {
+                *told = stored(class, expiry, (digits.len(), digits.len()), now);
+                Some(Reply::Number(Number {
+                    ttls: ttls_of(NEVER, Some(exptime), terms, now),
+                    ..self.number(terms.initial, cas_unique, NEVER, None, now)
+                }))
+            }
             Ok(_) => None,
             Err(_) => Some(Reply::Error(Error::OutOfMemoryForNumber)),
         }

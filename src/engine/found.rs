@@ -48,9 +48,9 @@ impl<'e> Found<'e> {
         self.item.cas_unique()
     }
 
-    /// What is stored of a packed value. It lies in one piece: one that would not is not stored packed.
-    fn stored(&self) -> &[u8] {
-        self.item.piece(0)
+    /// The item as the store has it.
+    pub(super) fn item(&self) -> &ItemRef<'e> {
+        &self.item
     }
 
     fn unpack(&self, out: &mut Vec<u8>) -> Result<(), Unreadable> {
@@ -58,7 +58,7 @@ impl<'e> Found<'e> {
         let timed = counters.values_unpacked.get().is_multiple_of(TIMED);
         let watch = timed.then(Stopwatch::start);
         let how = self.item.packing();
-        let done = self.packing.unpack(how, self.stored(), out);
+        let done = self.packing.unpack(how, stored(&self.item), out);
         counters.values_unpacked.add(1);
         if let Some(watch) = watch {
             counters.unpack_nanos.add(watch.nanos() * TIMED);
@@ -67,18 +67,33 @@ impl<'e> Found<'e> {
     }
 }
 
+/// Whether what is stored is the value as it came.
+fn is_in_place(item: &ItemRef<'_>) -> bool {
+    item.packing() == store::Packing::NONE
+}
+
+/// What is stored of a packed value. It lies in one piece: one that would not is not stored packed.
+fn stored<'i>(item: &'i ItemRef<'_>) -> &'i [u8] {
+    item.piece(0)
+}
+
+/// Length of the value as it came; for a damaged one 0, so that reading it fails.
+#[inline]
+pub(super) fn value_bytes(item: &ItemRef<'_>) -> usize {
+    if is_in_place(item) {
+        item.len()
+    } else {
+        Packing::value_bytes(stored(item)).unwrap_or(0)
+    }
+}
+
 impl Value for Found<'_> {
-    /// For a damaged value 0, so that reading it fails.
     fn len(&self) -> usize {
-        if self.is_in_place() {
-            self.item.len()
-        } else {
-            Packing::value_bytes(self.stored()).unwrap_or(0)
-        }
+        value_bytes(&self.item)
     }
 
     fn is_in_place(&self) -> bool {
-        self.item.packing() == store::Packing::NONE
+        is_in_place(&self.item)
     }
 
     fn piece(&self, offset: usize) -> &[u8] {

@@ -9,11 +9,12 @@
 use super::Engine;
 use super::expiry;
 use super::found::Found;
+use super::telling::{not_stored, op_of_delete, op_of_fetch};
 use crate::clock::Now;
 use crate::protocol::command::{Exptime, Key, Terms};
 use crate::protocol::error::Error;
 use crate::protocol::reply::{Facts, Reply, State, Ttl, Ttls};
-use crate::stats::{Access, Counters};
+use crate::stats::{Access, Counters, events};
 use crate::store::{
     self, AT_ONCE, Condition, Fetch, Invalidation, Marks, NEVER, Outcome, Put, Seen, Unmet,
 };
@@ -36,11 +37,13 @@ impl Engine {
             unnoticed: terms.unnoticed,
             only_reads: terms.only_reads,
         };
+        let op = op_of_fetch(terms);
         loop {
             match self.store.fetch(key.0, &fetch, now.seconds) {
                 Ok((item, seen)) => {
                     count_found(terms, counters);
                     let state = state_of(&seen, terms, now);
+                    self.tell_hit(op, key, &item, counters, now);
                     return Reply::Fetched(self.hit(key, item, counters), state);
                 }
                 Err(miss) => {
@@ -50,6 +53,7 @@ impl Engine {
                                 count_found(terms, counters);
                                 // Its client has to make it.
                                 counters.by_class.miss(key.0, miss);
+                                self.tell_miss(op, key, miss.cause(), counters, now);
                                 return self.vivified(cas_unique, exptime, terms, now);
                             }
                             // Another client was faster: this one finds its item.
@@ -58,6 +62,7 @@ impl Engine {
                         }
                     }
                     self.count_miss(key, miss, counters);
+                    self.tell_miss(op, key, miss.cause(), counters, now);
                     return Reply::Miss;
                 }
             }
@@ -121,11 +126,15 @@ impl Engine {
             self.stats.detail.count(key.0, Access::Delete);
         }
         counters.by_class.delete(key.0);
+        let op = op_of_delete(terms);
         let unique = self.compared_unique(terms.unique);
         let done = if terms.drop_value {
             match self.drop_value(key, unique, terms, now) {
                 Some(done) => done,
-                None => return Reply::Error(Error::OutOfMemoryForDelta),
+                None => {
+                    self.tell(op, key, not_stored(None, 0), counters, now);
+                    return Reply::Error(Error::OutOfMemoryForDelta);
+                }
             }
         } else if terms.invalidate {
             let invalidation = Invalidation {
@@ -142,11 +151,13 @@ impl Engine {
             Ok(()) => counters.delete_hits.add(1),
             Err(_) => counters.delete_misses.add(1),
         }
-        match done {
-            Ok(()) => Reply::Deleted,
-            Err(Unmet::NotFound) => Reply::NotFound,
-            Err(Unmet::Exists) => Reply::Exists,
-        }
+        let (told, reply) = match done {
+            Ok(()) => ((None, events::Outcome::Deleted), Reply::Deleted),
+            Err(Unmet::NotFound) => ((None, events::Outcome::NotFound), Reply::NotFound),
+            Err(Unmet::Exists) => (not_stored(None, 0), Reply::Exists),
+        };
+        self.tell(op, key, told, counters, now);
+        reply
     }
 
     /// Puts an empty item in the place of one; `None` if there is no room for it.
@@ -274,7 +285,8 @@ pub(super) fn ttls_of(before: u32, vivified: Option<Exptime>, terms: &Terms, now
     }
 }
 
-fn ttl(expiry: u32, now: Now) -> Ttl {
+/// The time that an item with this expiry has left.
+pub(super) fn ttl(expiry: u32, now: Now) -> Ttl {
     match expiry {
         NEVER => None,
         AT_ONCE => Some(0),

@@ -13,6 +13,7 @@ mod found;
 mod housekeeping;
 mod meta;
 mod storing;
+mod telling;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::packing::Packing;
 use crate::protocol::command::{self, Command, Exptime, Key};
 use crate::protocol::error::Error;
 use crate::protocol::reply::{Hit, Reply, Stat, Touched, Value};
+use crate::stats::events::{self, Op};
 use crate::stats::memcached::{self, Process};
 use crate::stats::status::Status;
 use crate::stats::{Access, Counters, Moment, Sources, Stats, Totals};
@@ -220,16 +222,7 @@ impl Engine {
                 touch: Some(exptime),
                 ..
             } => self.get_and_touch(key, exptime, counters, now),
-            Command::Touch { key, exptime } => {
-                counters.by_class.touch(key.0);
-                match self.touch(key, exptime, counters, now) {
-                    Ok(item) => Reply::Touched(Touched {
-                        client_flags: item.client_flags(),
-                        cas_unique: self.shown_unique(item.cas_unique()),
-                    }),
-                    Err(_) => Reply::NotFound,
-                }
-            }
+            Command::Touch { key, exptime } => self.touch_only(key, exptime, counters, now),
             Command::Store(ref store) => self.store(store, counters, now),
             Command::Delete {
                 key,
@@ -302,10 +295,12 @@ impl Engine {
                 counters.cmd_get.add(1);
                 counters.get_hits.add(1);
                 self.stats.detail.count(key.0, Access::Hit);
+                self.tell_hit(Op::Get, key, &item, counters, now);
                 Reply::Hit(self.hit(key, item, counters))
             }
             Err(miss) => {
                 self.count_miss(key, miss, counters);
+                self.tell_miss(Op::Get, key, miss.cause(), counters, now);
                 self.stats.detail.count(key.0, Access::Miss);
                 Reply::Miss
             }
@@ -355,12 +350,39 @@ impl Engine {
         match self.touch(key, exptime, counters, now) {
             Ok(item) => {
                 self.stats.detail.count(key.0, Access::Hit);
+                self.tell_hit(Op::Gat, key, &item, counters, now);
                 Reply::Hit(self.hit(key, item, counters))
             }
             Err(miss) => {
                 counters.by_class.miss(key.0, miss);
+                self.tell_miss(Op::Gat, key, miss.cause(), counters, now);
                 self.stats.detail.count(key.0, Access::Miss);
                 Reply::Miss
+            }
+        }
+    }
+
+    /// `touch`
+    #[inline(never)]
+    fn touch_only<'e, 'b>(
+        &'e self,
+        key: Key<'b>,
+        exptime: Exptime,
+        counters: &'e Counters,
+        now: Now,
+    ) -> Reply<'b, Found<'e>> {
+        counters.by_class.touch(key.0);
+        match self.touch(key, exptime, counters, now) {
+            Ok(item) => {
+                self.tell_hit(Op::Touch, key, &item, counters, now);
+                Reply::Touched(Touched {
+                    client_flags: item.client_flags(),
+                    cas_unique: self.shown_unique(item.cas_unique()),
+                })
+            }
+            Err(miss) => {
+                self.tell_miss(Op::Touch, key, miss.cause(), counters, now);
+                Reply::NotFound
             }
         }
     }
@@ -391,13 +413,15 @@ impl Engine {
     ) -> Reply<'b, Found<'e>> {
         self.stats.detail.count(key.0, Access::Delete);
         counters.by_class.delete(key.0);
-        if self.store.delete(key.0, now.seconds) {
+        let (told, reply) = if self.store.delete(key.0, now.seconds) {
             counters.delete_hits.add(1);
-            Reply::Deleted
+            (events::Outcome::Deleted, Reply::Deleted)
         } else {
             counters.delete_misses.add(1);
-            Reply::NotFound
-        }
+            (events::Outcome::NotFound, Reply::NotFound)
+        };
+        self.tell(Op::Delete, key, (None, told), counters, now);
+        reply
     }
 
     fn flush_all<'e, 'b>(

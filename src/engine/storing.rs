@@ -15,13 +15,14 @@ use std::cell::RefCell;
 use super::Engine;
 use super::found::Found;
 use super::meta::UNNOTICED;
+use super::telling::{Told, not_stored, op_of_store, stored};
 use crate::clock::{Now, Stopwatch};
 use crate::packing;
 use crate::protocol::command::{self, Mode};
 use crate::protocol::error::Error;
 use crate::protocol::reply::{Reply, Stored, Value};
 use crate::stats::{Access, Counters};
-use crate::store::{self, Arriving, Condition, Marks, Outcome, Put, Refusal, Seen};
+use crate::store::{self, Arriving, Condition, Marks, NEVER, Outcome, Put, Refusal, Seen};
 use crate::token::class::Class;
 
 thread_local! {
@@ -37,6 +38,13 @@ pub enum Begin<'e> {
     Stream(Arriving<'e>),
     /// Answer this and skip the value.
     Refuse(Error),
+}
+
+/// What became of a put.
+pub(super) struct Done {
+    pub(super) outcome: Outcome,
+    /// Length of the value as it was to be stored.
+    pub(super) stored_bytes: usize,
 }
 
 impl Engine {
@@ -60,7 +68,7 @@ impl Engine {
         let put = self.put_of(store, &[], now);
         match self.store.begin_upload(&put, value_bytes, now.seconds) {
             Ok(arriving) => Begin::Stream(arriving),
-            Err(refusal) => Begin::Refuse(self.refuse(store, refusal, counters, now)),
+            Err(refusal) => Begin::Refuse(self.refuse(store, value_bytes, refusal, counters, now)),
         }
     }
 
@@ -73,7 +81,7 @@ impl Engine {
         now: Now,
     ) -> Option<Error> {
         let too_large = !self.store.item_fits(store.key.0.len(), value_bytes);
-        too_large.then(|| self.refuse(store, Refusal::TooLarge, counters, now))
+        too_large.then(|| self.refuse(store, value_bytes, Refusal::TooLarge, counters, now))
     }
 
     /// Carries a storage command out whose value was written as it arrived.
@@ -88,8 +96,13 @@ impl Engine {
         let put = self.put_of(store, &[], now);
         let value_bytes = arriving.value_bytes();
         let outcome = arriving.finish(&put, now.seconds);
+        let done = Done {
+            outcome,
+            stored_bytes: value_bytes,
+        };
         self.count_set(&put, value_bytes, outcome, counters);
-        self.count_lengths(outcome, value_bytes, value_bytes);
+        self.count_lengths(&done, value_bytes);
+        self.tell_set(store, &put, (value_bytes, &done), counters, now);
         self.stored(store.mode, outcome, counters)
     }
 
@@ -97,13 +110,27 @@ impl Engine {
     pub fn refuse_for_memory(
         &self,
         store: &command::Store<'_>,
+        value_bytes: usize,
         counters: &Counters,
         now: Now,
     ) -> Error {
-        self.refuse(store, Refusal::OutOfMemory, counters, now)
+        self.refuse(store, value_bytes, Refusal::OutOfMemory, counters, now)
     }
 
     fn refuse(
+        &self,
+        store: &command::Store<'_>,
+        value_bytes: usize,
+        refusal: Refusal,
+        counters: &Counters,
+        now: Now,
+    ) -> Error {
+        let told = not_stored(None, value_bytes);
+        self.tell(op_of_store(store.mode), store.key, told, counters, now);
+        self.fail(store, refusal, counters, now)
+    }
+
+    fn fail(
         &self,
         store: &command::Store<'_>,
         refusal: Refusal,
@@ -176,14 +203,37 @@ impl Engine {
             return self.extend(store, counters, now);
         }
         let value = [store.value.0];
+        let value_bytes = store.value.0.len();
         let put = self.put_of(store, &value, now);
         match self.put(&put, counters, now) {
-            Ok(outcome) => {
-                self.count_set(&put, store.value.0.len(), outcome, counters);
-                self.stored(store.mode, outcome, counters)
+            Ok(done) => {
+                self.count_set(&put, value_bytes, done.outcome, counters);
+                self.tell_set(store, &put, (value_bytes, &done), counters, now);
+                self.stored(store.mode, done.outcome, counters)
             }
-            Err(refusal) => Reply::Error(self.refuse(store, refusal, counters, now)),
+            Err(refusal) => Reply::Error(self.refuse(store, value_bytes, refusal, counters, now)),
         }
+    }
+
+    /// Tells of a put that was tried.
+    fn tell_set(
+        &self,
+        store: &command::Store<'_>,
+        put: &Put<'_>,
+        (value_bytes, done): (usize, &Done),
+        counters: &Counters,
+        now: Now,
+    ) {
+        let class = Class::from_number(put.class);
+        let told = match done.outcome {
+            Outcome::Stored { .. } => {
+                let lengths = (value_bytes, done.stored_bytes);
+                // As it was asked for: a value that comes too late for `ms` with `I` keeps the item's.
+                stored(class, put.expiry.unwrap_or(NEVER), lengths, now)
+            }
+            _ => not_stored(Some(class), value_bytes),
+        };
+        self.tell(op_of_store(store.mode), store.key, told, counters, now);
     }
 
     /// Counts a storage command that was tried, by class.
@@ -201,7 +251,7 @@ impl Engine {
         put: &Put<'_>,
         counters: &Counters,
         now: Now,
-    ) -> Result<store::Outcome, Refusal> {
+    ) -> Result<Done, Refusal> {
         match *put.value {
             [value] if self.may_pack(value.len()) => {
                 ROOM.with_borrow_mut(|room| self.put_packed(put, value, room, counters, now))
@@ -216,17 +266,20 @@ impl Engine {
         put: &Put<'_>,
         value_bytes: usize,
         now: Now,
-    ) -> Result<store::Outcome, Refusal> {
-        let outcome = self.store.put(put, now.seconds)?;
-        self.count_lengths(outcome, value_bytes, lengths(put.value));
-        Ok(outcome)
+    ) -> Result<Done, Refusal> {
+        let done = Done {
+            outcome: self.store.put(put, now.seconds)?,
+            stored_bytes: lengths(put.value),
+        };
+        self.count_lengths(&done, value_bytes);
+        Ok(done)
     }
 
-    fn count_lengths(&self, outcome: Outcome, value_bytes: usize, stored_bytes: usize) {
-        if let Outcome::Stored { .. } = outcome {
+    fn count_lengths(&self, done: &Done, value_bytes: usize) {
+        if let Outcome::Stored { .. } = done.outcome {
             let histograms = &self.stats.histograms;
             histograms.item_bytes.count(value_bytes as u64);
-            histograms.packed_bytes.count(stored_bytes as u64);
+            histograms.packed_bytes.count(done.stored_bytes as u64);
         }
     }
 
@@ -237,7 +290,7 @@ impl Engine {
         room: &mut packing::Room,
         counters: &Counters,
         now: Now,
-    ) -> Result<store::Outcome, Refusal> {
+    ) -> Result<Done, Refusal> {
         if !self.store.item_fits(put.key.len(), value.len()) {
             return Err(Refusal::TooLarge);
         }
@@ -287,16 +340,32 @@ impl Engine {
         counters: &'e Counters,
         now: Now,
     ) -> Reply<'static, Found<'e>> {
-        let (key, added) = (store.key.0, store.value.0);
-        if !self.store.item_fits(key.len(), added.len()) {
-            return Reply::Error(self.refuse(store, Refusal::TooLarge, counters, now));
+        let added = store.value.0;
+        if !self.store.item_fits(store.key.0.len(), added.len()) {
+            let refusal = Refusal::TooLarge;
+            return Reply::Error(self.refuse(store, added.len(), refusal, counters, now));
         }
         counters.cmd_set.add(1);
-        let class = Class::of(key, added);
+        let class = Class::of(store.key.0, added);
         counters.by_class.set(class, added.len());
+        let mut told = not_stored(Some(class), added.len());
+        let reply = self.join(store, (class, &mut told), counters, now);
+        self.tell(op_of_store(store.mode), store.key, told, counters, now);
+        reply
+    }
+
+    /// Does it, and notes in `told` what came of it where that is more than that nothing was stored.
+    fn join<'e>(
+        &'e self,
+        store: &command::Store<'_>,
+        (class, told): (Class, &mut Told),
+        counters: &'e Counters,
+        now: Now,
+    ) -> Reply<'static, Found<'e>> {
+        let (key, added) = (store.key.0, store.value.0);
         loop {
             let Ok((item, seen)) = self.store.fetch(key, &UNNOTICED, now.seconds) else {
-                match self.vivify_extended(store, counters, now) {
+                match self.vivify_extended(store, (class, told), counters, now) {
                     Some(reply) => return reply,
                     // Another client was faster: its item is extended.
                     None => continue,
@@ -332,7 +401,11 @@ impl Engine {
                 ..changed(key, &old, &seen, &pieces)
             };
             match self.put(&put, counters, now) {
-                Ok(Outcome::Stored { cas_unique, .. }) => {
+                Ok(Done {
+                    outcome: Outcome::Stored { cas_unique, .. },
+                    stored_bytes,
+                }) => {
+                    *told = stored(class, seen.expiry, (length, stored_bytes), now);
                     return Reply::Stored(Stored {
                         cas_unique: self.shown_unique(cas_unique),
                         value_bytes: Some(length),
@@ -361,6 +434,7 @@ impl Engine {
     fn vivify_extended<'e>(
         &'e self,
         store: &command::Store<'_>,
+        (class, told): (Class, &mut Told),
         counters: &Counters,
         now: Now,
     ) -> Option<Reply<'static, Found<'e>>> {
@@ -370,12 +444,19 @@ impl Engine {
         let store = command::Store { exptime, ..*store };
         let value = [store.value.0];
         match self.put(&self.put_of(&store, &value, now), counters, now) {
-            Ok(Outcome::Stored { cas_unique, .. }) => Some(Reply::Stored(Stored {
-                cas_unique: self.shown_unique(cas_unique),
-                value_bytes: None,
-            })),
+            Ok(Done {
+                outcome: Outcome::Stored { cas_unique, .. },
+                stored_bytes,
+            }) => {
+                let lengths = (store.value.0.len(), stored_bytes);
+                *told = stored(class, super::expiry(exptime, now), lengths, now);
+                Some(Reply::Stored(Stored {
+                    cas_unique: self.shown_unique(cas_unique),
+                    value_bytes: None,
+                }))
+            }
             Ok(_) => None,
-            Err(refusal) => Some(Reply::Error(self.refuse(&store, refusal, counters, now))),
+            Err(refusal) => Some(Reply::Error(self.fail(&store, refusal, counters, now))),
         }
     }
 

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::admin::unix_socket::AdminSocket;
 use super::auth::Users;
 use super::handover::files::Files;
 use super::handover::listeners::Found;
@@ -23,7 +24,6 @@ use super::listener::Listener;
 use super::pid_file::PidFile;
 use super::socket_file::SocketFile;
 use super::tls::{self, Tls};
-use super::admin::unix_socket::AdminSocket;
 use super::{AdminSocketOptions, HttpOptions, Options, UnixSocket, port_file, process};
 
 /// Why the server could not start: the setting, what went wrong with it, and what would do.

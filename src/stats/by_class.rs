@@ -87,6 +87,55 @@ by_class! {
     others,
 }
 
+/// Why a key that was looked up is not there, as far as is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissCause {
+    /// It was never there.
+    NeverSeen,
+    /// Its time was over.
+    Expired,
+    /// It had left for others.
+    Evicted,
+    /// It was there before a `flush_all`.
+    Flushed,
+    /// A client had deleted it.
+    Deleted,
+}
+
+impl MissCause {
+    /// All of them.
+    pub const ALL: [MissCause; 5] = [
+        MissCause::NeverSeen,
+        MissCause::Expired,
+        MissCause::Evicted,
+        MissCause::Flushed,
+        MissCause::Deleted,
+    ];
+
+    /// What the store remembers of a key.
+    pub fn of(left: Option<Cause>) -> MissCause {
+        match left {
+            None | Some(Cause::Replaced | Cause::Revoked) => MissCause::NeverSeen,
+            Some(Cause::Expired) => MissCause::Expired,
+            Some(Cause::Evicted) => MissCause::Evicted,
+            Some(Cause::Flushed) => MissCause::Flushed,
+            Some(Cause::Deleted) => MissCause::Deleted,
+        }
+    }
+
+    /// Its one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            MissCause::NeverSeen => "never_seen",
+            MissCause::Expired => "expired",
+            MissCause::Evicted => "evicted",
+            MissCause::Flushed => "flushed",
+            MissCause::Deleted => "deleted",
+        }
+    }
+}
+
 impl ClassSums {
     /// Look-ups for a value.
     pub fn gets(&self) -> u64 {
@@ -96,13 +145,17 @@ impl ClassSums {
 
     /// Look-ups that found nothing, with the word for their cause.
     pub fn missed(&self) -> [(&'static str, u64); 5] {
-        [
-            ("never_seen", self.missed_never_seen),
-            ("expired", self.missed_expired),
-            ("evicted", self.missed_evicted),
-            ("flushed", self.missed_flushed),
-            ("deleted", self.missed_deleted),
-        ]
+        MissCause::ALL.map(|cause| (cause.name(), self.missed_by(cause)))
+    }
+
+    fn missed_by(&self, cause: MissCause) -> u64 {
+        match cause {
+            MissCause::NeverSeen => self.missed_never_seen,
+            MissCause::Expired => self.missed_expired,
+            MissCause::Evicted => self.missed_evicted,
+            MissCause::Flushed => self.missed_flushed,
+            MissCause::Deleted => self.missed_deleted,
+        }
     }
 
     /// Look-ups that so much more memory would have found, and no less, in the order of [`Shortfall::ALL`].
@@ -164,12 +217,12 @@ impl ByClass {
     /// Counts a key that was looked up for its value and not found.
     pub fn miss(&self, key: &[u8], miss: Miss) {
         let counters = self.class(self.of_missing(key));
-        let missed = match miss.cause() {
-            None | Some(Cause::Replaced | Cause::Revoked) => &counters.missed_never_seen,
-            Some(Cause::Expired) => &counters.missed_expired,
-            Some(Cause::Evicted) => &counters.missed_evicted,
-            Some(Cause::Flushed) => &counters.missed_flushed,
-            Some(Cause::Deleted) => &counters.missed_deleted,
+        let missed = match MissCause::of(miss.cause()) {
+            MissCause::NeverSeen => &counters.missed_never_seen,
+            MissCause::Expired => &counters.missed_expired,
+            MissCause::Evicted => &counters.missed_evicted,
+            MissCause::Flushed => &counters.missed_flushed,
+            MissCause::Deleted => &counters.missed_deleted,
         };
         missed.add(1);
         let lacked = miss.shortfall().map(|shortfall| match shortfall {
@@ -223,7 +276,8 @@ impl ByClass {
         self.class(Class::Other).others.add(1);
     }
 
-    fn of_missing(&self, key: &[u8]) -> Class {
+    /// The class of a key that is not there, or of which the key alone is known.
+    pub fn of_missing(&self, key: &[u8]) -> Class {
         let number = self.protected.load(Relaxed) as u8;
         let protected = Some(Class::from_number(number)).filter(|class| class.is_protected());
         Class::of_missing(key, protected.unwrap_or(Class::TokenEncrypt))

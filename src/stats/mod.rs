@@ -5,7 +5,7 @@
 //! once; what is shown of it is declared once (`metrics`): `memcached` makes the lines of `stats` from that,
 //! `prometheus` what a scrape gets, `reference` docs/metrics.md. The server also keeps its register of open
 //! connections here (`connections`), since
-//! `stats conns` shows it.
+//! `stats conns` shows it. Who watches a server is told of each command (`events`, `watch_line`).
 //!
 //! Invariants:
 //! - a counter has one writer; reading never disturbs it;
@@ -15,6 +15,7 @@
 pub mod by_class;
 pub mod connections;
 mod detail;
+pub mod events;
 mod histograms;
 pub mod history;
 mod inherited;
@@ -26,6 +27,7 @@ pub mod prometheus;
 pub mod reference;
 pub mod services;
 pub mod status;
+pub mod watch_line;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -40,6 +42,7 @@ use crate::store::{Counts, Store};
 use by_class::ByClass;
 use connections::State;
 pub use detail::{Access, Detail};
+use events::Events;
 pub use histograms::Histograms;
 use history::Sample;
 pub use inherited::Totals;
@@ -72,6 +75,8 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: Counter,)+
             /// What is counted by class.
             pub by_class: ByClass,
+            /// The service that is counted for.
+            pub service: Service,
         }
 
         /// The sums over all workers at one moment.
@@ -237,7 +242,12 @@ impl WorkerCounters {
     pub fn of(&self, service: Service) -> &Counters {
         match service {
             Service::UNKNOWN => &self.unknown,
-            _ => self.known[service.index()].get_or_init(Box::default),
+            _ => self.known[service.index()].get_or_init(|| {
+                Box::new(Counters {
+                    service,
+                    ..Counters::default()
+                })
+            }),
         }
     }
 
@@ -287,6 +297,8 @@ pub struct Stats {
     pub services: Services,
     /// What was served lately.
     pub history: history::History,
+    /// Who is told of each command.
+    pub events: Events,
 }
 
 impl Stats {

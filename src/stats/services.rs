@@ -37,6 +37,12 @@ const NAMELESS_SECONDS: u32 = 60;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Service(u8);
 
+impl Default for Service {
+    fn default() -> Service {
+        Service::UNKNOWN
+    }
+}
+
 impl Service {
     /// All users beyond [`SERVICES_MAX`].
     pub const OTHER: Service = Service(SERVICES_MAX as u8);

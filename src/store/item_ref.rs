@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Release;
 
 use super::geometry::SegmentId;
+use super::item::Header;
 use super::packing::Packing;
 use super::{Store, item};
 
@@ -12,6 +13,7 @@ pub struct ItemRef<'s> {
     pub(super) store: &'s Store,
     pub(super) segment: SegmentId,
     pub(super) value_position: u64,
+    pub(super) key_bytes: u8,
     pub(super) value_bytes: usize,
     pub(super) client_flags: u32,
     pub(super) cas_unique: u64,
@@ -60,6 +62,23 @@ impl ItemRef<'_> {
     /// What its caller took it for when it was stored; opaque to the store.
     pub fn class(&self) -> u8 {
         self.class
+    }
+
+    /// When the item was written, in seconds.
+    pub fn written_at(&self) -> u32 {
+        self.header().written_at()
+    }
+
+    /// When the item expires as it is now, in seconds.
+    pub fn expiry(&self) -> u32 {
+        self.header().expiry()
+    }
+
+    /// Stays this item's while it is pinned: nothing is written over it.
+    fn header(&self) -> Header<'_> {
+        let key_position = self.value_position - u64::from(self.key_bytes);
+        let position = key_position - item::HEADER_BYTES as u64;
+        Header::at(&self.store.heap, position)
     }
 
     /// The longest contiguous piece of the value that begins at `offset`.

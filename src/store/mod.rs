@@ -502,6 +502,8 @@ impl Store {
             store: self,
             segment: self.geometry.segment_of(item.position()),
             value_position: item.value_position(),
+            // As wide as it is in the header.
+            key_bytes: item.key_bytes() as u8,
             value_bytes: item.value_bytes(),
             client_flags: item.client_flags(),
             cas_unique: item.cas_unique(),

@@ -12,9 +12,11 @@
 //! (`sha1_mangle_key`, which oslo.cache applies).
 
 use memchr::memmem;
+use serde::{Deserialize, Serialize};
 
-/// A kind of items.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A kind of items. Written and read by its [`name`](Class::name).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Class {
     /// Anything else.

@@ -63,11 +63,7 @@ impl Watch {
     ///
     /// # Errors
     /// As many watch as may.
-    pub(super) fn begin(
-        engine: Arc<Engine>,
-        now: Now,
-        progress: Progress,
-    ) -> Result<Watch, Full> {
+    pub(super) fn begin(engine: Arc<Engine>, now: Now, progress: Progress) -> Result<Watch, Full> {
         let watcher = engine.stats().events.subscribe(now)?;
         let mut period = interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -95,11 +91,7 @@ impl Watch {
     }
 
     /// What a service is called; asked for once in each batch.
-    fn label<'l>(
-        &self,
-        labels: &'l mut [Option<String>; SERVICES],
-        service: Service,
-    ) -> &'l str {
+    fn label<'l>(&self, labels: &'l mut [Option<String>; SERVICES], service: Service) -> &'l str {
         let known = &mut labels[service.index()];
         known.get_or_insert_with(|| self.engine.stats().services.label(service))
     }

@@ -198,9 +198,13 @@ impl<'e> Session<'e> {
                 (self.refuse_upload(&upload, turn), Step::Send)
             }
             Decoded::NeedBody(upload) if self.admitted => {
-                let error = self
-                    .engine
-                    .refuse_for_memory(&upload.store, turn.counters, turn.now);
+                let value_bytes = upload.value_bytes as usize;
+                let error = self.engine.refuse_for_memory(
+                    &upload.store,
+                    value_bytes,
+                    turn.counters,
+                    turn.now,
+                );
                 (self.refuse(&upload, error, turn), Step::Send)
             }
             _ => {
