@@ -283,6 +283,28 @@ fn toml_says_what_the_command_line_says() {
 }
 
 #[test]
+fn the_admin_socket_is_where_the_service_manager_or_a_setting_says() {
+    let of = |line: &str, directory: Option<&str>| {
+        let mut machine = machine(false);
+        machine.runtime_directory = directory.map(Into::into);
+        let arguments = line.split_whitespace().map(OsString::from);
+        let none = |_: &str| Err(io::ErrorKind::NotFound.into());
+        match config::load_with(arguments, &machine, none).unwrap() {
+            Action::Run(config) => {
+                let socket = config.server.admin_socket.clone();
+                socket.map(|socket| (socket.path.display().to_string(), socket.required))
+            }
+            Action::Print(text) => panic!("{text}"),
+        }
+    };
+    let at = |path: &str, required| Some((path.to_owned(), required));
+    assert_eq!(of("", None), None);
+    assert_eq!(of("", Some("/run/x")), at("/run/x/admin.sock", false));
+    assert_eq!(of("--admin-socket off", Some("/run/x")), None);
+    assert_eq!(of("--admin-socket /a", Some("/run/x")), at("/a", true));
+}
+
+#[test]
 fn names_of_the_http_port_come_from_one_source() {
     let hosts = |line: &str| {
         let toml = "http_hosts = ['unit.example', '10.0.0.1']";

@@ -4,6 +4,7 @@
 //! None measures time. What is bounded is bytes, CPU time and counts.
 
 mod access;
+mod admin;
 mod auth;
 mod binary;
 mod budget;

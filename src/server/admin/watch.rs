@@ -8,12 +8,13 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame};
-use parking_lot::Mutex;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::clock::Now;
 use crate::engine::Engine;
@@ -27,24 +28,23 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// How long a watcher may take nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// When a watcher last took something, if there is one on this connection.
+/// How often the watcher of this connection, if there is one, has come for more.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Progress(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Progress(Arc<AtomicU64>);
 
 impl Progress {
     fn made(&self) {
-        *self.0.lock() = Some(Instant::now());
+        self.0.fetch_add(1, Relaxed);
     }
 
     /// Returns when the watcher has taken nothing for too long.
     pub(super) async fn stalled(&self) {
         loop {
-            let made = *self.0.lock();
-            let until = made.unwrap_or_else(Instant::now) + PATIENCE;
-            if until <= Instant::now() {
+            let made = self.0.load(Relaxed);
+            sleep(PATIENCE).await;
+            if made > 0 && made == self.0.load(Relaxed) {
                 return;
             }
-            sleep_until(until).await;
         }
     }
 }
