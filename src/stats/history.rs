@@ -37,6 +37,8 @@ pub struct Sample {
     pub misses: u64,
     /// Those of what had been evicted and would still be valid.
     pub evicted: u64,
+    /// Those of what had expired.
+    pub expired: u64,
     /// Storage commands.
     pub sets: u64,
     /// Validations that Keystone was spared: hits of tokens.
@@ -83,6 +85,7 @@ impl Sample {
             hits: class.hits,
             misses: class.gets().saturating_sub(class.hits),
             evicted: class.missed_evicted,
+            expired: class.missed_expired,
             sets: class.sets,
             lacked: class.lacked(),
             ..Sample::default()
@@ -106,6 +109,7 @@ impl Sample {
             ("hits", &mut self.hits),
             ("misses", &mut self.misses),
             ("evicted", &mut self.evicted),
+            ("expired", &mut self.expired),
             ("sets", &mut self.sets),
             ("validations_avoided", &mut self.validations_avoided),
             ("saved_ms", &mut self.saved_ms),
@@ -120,6 +124,7 @@ impl Sample {
             hits: with(self.hits, other.hits),
             misses: with(self.misses, other.misses),
             evicted: with(self.evicted, other.evicted),
+            expired: with(self.expired, other.expired),
             sets: with(self.sets, other.sets),
             validations_avoided: with(self.validations_avoided, other.validations_avoided),
             saved_ms: with(self.saved_ms, other.saved_ms),
