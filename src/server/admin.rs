@@ -1,4 +1,5 @@
-//! The HTTP port: `/metrics` for Prometheus, `/api/status` for people, `/healthz` for whoever restarts servers.
+//! The HTTP port: the status page for people and its figures as JSON, `/metrics` for Prometheus, `/healthz` for whoever
+//! restarts servers.
 //!
 //! Runs in the main thread, apart from the workers. Nothing in it names a key or shows a value; it
 //! listens on loopback unless told otherwise, and answers who means it (`hosts`).
@@ -6,7 +7,7 @@
 //! Invariants:
 //! - at most 32 connections at a time; the oldest makes room for a new one, and each has a
 //!   deadline for its request, so that nobody can hold the port for others;
-//! - metrics and the status are made at most ten times a second, however often they are asked for; all who ask meanwhile
+//! - page, status and metrics are made at most ten times a second, however often they are asked for; all who ask meanwhile
 //!   share one text. Who does not read keeps the one that was asked for, so that there are at most as many as connections.
 
 use std::collections::VecDeque;
@@ -17,7 +18,10 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -27,6 +31,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::hosts::{Fault, Hosts};
+use super::page;
 use crate::clock::{Clock, Now};
 use crate::engine::Engine;
 
@@ -41,16 +46,18 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// How long a text is served before another is made.
 const FRESH_NANOS: u64 = 100_000_000;
 
+const HTML: &str = "text/html; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
-const PATHS: &str = "try /metrics, /api/status or /healthz\n";
+const PATHS: &str = "try /, /api/status, /metrics or /healthz\n";
 const METHODS: &str = "GET, HEAD";
 
 /// What is served, and to whom.
 pub struct Admin {
     engine: Arc<Engine>,
     hosts: Hosts,
+    page: Latest,
     metrics: Latest,
     status: Latest,
 }
@@ -93,6 +100,7 @@ impl Admin {
         Admin {
             engine,
             hosts,
+            page: Latest::default(),
             metrics: Latest::default(),
             status: Latest::default(),
         }
@@ -158,11 +166,17 @@ impl Admin {
             return response;
         }
         match request.uri().path() {
+            "/" => guarded(made(HTML, self.page(Clock::System.now()))),
             "/metrics" => made(METRICS, self.metrics(Clock::System.now())),
             "/api/status" => made(JSON, self.status(Clock::System.now())),
             "/healthz" => plain(StatusCode::OK, "ok\n"),
             _ => plain(StatusCode::NOT_FOUND, PATHS),
         }
+    }
+
+    fn page(&self, now: Now) -> Result<Bytes, String> {
+        self.page
+            .get(now, |now| page::render(&self.engine.status(now)))
     }
 
     fn metrics(&self, now: Now) -> Result<Bytes, String> {
@@ -185,6 +199,19 @@ fn made(content_type: &'static str, text: Result<Bytes, String>) -> Response<Ful
             plain(StatusCode::INTERNAL_SERVER_ERROR, "see the server's log\n")
         }
     }
+}
+
+/// A page with what a browser is told to keep it from.
+fn guarded(mut page: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let headers = page.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, page::policy()),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    page
 }
 
 fn plain(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {

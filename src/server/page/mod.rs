@@ -1,0 +1,77 @@
+//! The status page: one HTML text with its style, its script and the figures of a moment.
+//!
+//! `admin` serves it. Where scripts run, the script asks for `/api/status` once a second and puts what it says in the
+//! place of the figures; elsewhere these stand as they were. Only the files here name the template engine.
+//!
+//! Invariants:
+//! - nothing is loaded from elsewhere, and the policy ([`policy`]) forbids it: style and script are admitted by their
+//!   hashes, anything that got in between is not;
+//! - what comes from outside, like the name of a service, is escaped by the template, and only ever text for the script.
+
+mod chart;
+mod format;
+mod view;
+
+use std::sync::LazyLock;
+
+use minijinja::value::{Serde, Value};
+use minijinja::{Environment, Error, UndefinedBehavior, context};
+use sha2::{Digest, Sha256};
+
+use self::view::View;
+use crate::packing::base64;
+use crate::stats::status::Status;
+
+/// Its ending has the engine escape what is filled in.
+const NAME: &str = "index.html";
+const HTML: &str = include_str!("index.html");
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// What a browser may do with the page, as the header `Content-Security-Policy` has it. Costs nothing after the first
+/// time.
+pub fn policy() -> &'static str {
+    static POLICY: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "default-src 'none'; script-src {}; style-src {}; img-src data:; connect-src 'self'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            hash(SCRIPT),
+            hash(STYLE)
+        )
+    });
+    &POLICY
+}
+
+/// The page with these figures. Takes a millisecond or two with a whole day's history.
+///
+/// # Errors
+/// What is wrong with the template.
+pub fn render(status: &Status) -> Result<String, String> {
+    static ENGINE: LazyLock<Result<Environment<'static>, Error>> = LazyLock::new(engine);
+    let fill = |engine: &Environment<'_>| {
+        let view = Value::from(Serde(View::new(status)));
+        engine
+            .get_template(NAME)?
+            .render(context! { style => STYLE, script => SCRIPT, ..view })
+    };
+    let filled = ENGINE.as_ref().map(fill);
+    match filled {
+        Ok(Ok(page)) => Ok(page),
+        Ok(Err(error)) => Err(format!("{error:#}")),
+        Err(error) => Err(format!("{error:#}")),
+    }
+}
+
+fn engine() -> Result<Environment<'static>, Error> {
+    let mut engine = Environment::new();
+    engine.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    engine.add_template(NAME, HTML)?;
+    Ok(engine)
+}
+
+/// A source as the policy names it.
+fn hash(text: &str) -> String {
+    let mut base64 = Vec::new();
+    base64::redo(&Sha256::digest(text), &mut base64);
+    format!("'sha256-{}'", String::from_utf8_lossy(&base64))
+}
