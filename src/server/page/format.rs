@@ -137,7 +137,7 @@ mod tests {
             5 << 50,
         ];
         let expected = [
-            "0 B", "1 KB", "1 KB", "1.5 KB", "8 MB", "2.8 MB", "1 GB", "1.5 GB", "5,120 TB",
+            "0 B", "1,023 B", "1 KB", "1.5 KB", "8 MB", "2.8 MB", "1 GB", "1.5 GB", "5,120 TB",
         ];
         assert_eq!(sizes.map(bytes), expected);
         assert_eq!([8 << 20, (8 << 20) + 1].map(megabytes), ["8 MB", "9 MB"]);
