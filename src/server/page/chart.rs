@@ -21,6 +21,9 @@ const SPAN_MIN: usize = 60;
 const WIDTH: f64 = 1_000.0;
 const HEIGHT: f64 = 100.0;
 
+/// What a point takes of the width.
+const DASH: f64 = 4.0;
+
 /// What the area takes of the height at most, so that the line mostly stays above it.
 const AREA_HEIGHT: f64 = 50.0;
 
@@ -28,8 +31,8 @@ const AREA_HEIGHT: f64 = 50.0;
 const BOTTOMS: [u32; 3] = [90, 50, 0];
 
 /// Minutes between two marks of the time axis: the first of which there are at most [`TICKS_MAX`].
-const TICK_MINUTES: [i64; 6] = [15, 30, 60, 120, 240, 360];
-const TICKS_MAX: i64 = 5;
+const TICK_MINUTES: [i64; 5] = [10, 30, 60, 120, 240];
+const TICKS_MAX: i64 = 6;
 
 /// A mark nearer to an end of the axis, in percent of it, would be cut off.
 const TICK_MARGIN: f64 = 5.0;
@@ -164,10 +167,10 @@ fn line(bins: &[Bin], bottom: u32) -> String {
     for bin in bins {
         if let Some(percent) = bin.percent() {
             let y = tenths(HEIGHT - (percent - bottom) * HEIGHT / (100.0 - bottom));
-            // A point alone is drawn as one by the line of no length.
+            // A line begins as long as can be seen, for points that stand alone.
             path += &match is_drawing {
                 true => format!("L{} {y}", bin.x),
-                false => format!("M{} {y}h0", bin.x),
+                false => format!("M{} {y}h{DASH}", tenths(bin.x - DASH / 2.0)),
             };
         }
         is_drawing = bin.gets > 0;

@@ -3,6 +3,9 @@
 //! `script.js` writes them with functions of the same names, in the same arithmetic of doubles, so that a figure looks
 //! alike whoever shows it; the samples of `tests/page` hold both to it.
 
+/// What stands where there is no number.
+pub const NOTHING: &str = "–";
+
 const KIB: f64 = 1024.0;
 const MIB: u64 = 1 << 20;
 
@@ -18,7 +21,7 @@ pub fn tenths(number: f64) -> f64 {
 /// `97.2 %`; nothing of nothing is `–`.
 pub fn percent(part: u64, whole: u64) -> String {
     match whole {
-        0 => "–".to_owned(),
+        0 => NOTHING.to_owned(),
         _ => format!("{:.1} %", tenths(part as f64 * 100.0 / whole as f64)),
     }
 }

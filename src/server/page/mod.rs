@@ -77,6 +77,9 @@ fn hash(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::stats::status::ServiceStatus;
 
@@ -102,6 +105,19 @@ mod tests {
         let page = render(&Status::default()).unwrap();
         assert!(page.contains(">no requests yet</p>"), "{page}");
         assert!(!page.contains("NaN"), "{page}");
+    }
+
+    #[test]
+    fn the_words_are_those_of_the_samples() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page/samples");
+        let read = |name: String| fs::read_to_string(folder.join(name)).unwrap();
+        for name in ["new", "young", "idle", "busy"] {
+            let status = serde_json::from_str(&read(format!("{name}.json"))).unwrap();
+            let words: serde_json::Value =
+                serde_json::from_str(&read(format!("{name}.view.json"))).unwrap();
+            let told = serde_json::to_value(View::new(&status)).unwrap();
+            assert_eq!(told, words, "{name}");
+        }
     }
 
     #[test]

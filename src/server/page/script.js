@@ -51,8 +51,9 @@ const timeOfDay = (unixSeconds) => new Date(unixSeconds * 1000).toISOString().sl
 
 const POINTS_MAX = 360;
 const SPAN_MIN = 60;
+const DASH = 4;
 const AREA_HEIGHT = 50;
-const TICK_MINUTES = [15, 30, 60, 120, 240, 360];
+const TICK_MINUTES = [10, 30, 60, 120, 240];
 
 const x = (minute, span, end) => tenths(((minute - (end - span)) * 1000) / span);
 
@@ -87,7 +88,7 @@ function line(bins, bottom) {
   for (const bin of bins) {
     if (bin.gets > 0) {
       const y = tenths(100 - ((ratio(bin) - bottom) * 100) / (100 - bottom));
-      path += isDrawing ? `L${bin.x} ${y}` : `M${bin.x} ${y}h0`;
+      path += isDrawing ? `L${bin.x} ${y}` : `M${tenths(bin.x - DASH / 2)} ${y}h${DASH}`;
     }
     isDrawing = bin.gets > 0;
   }
@@ -103,7 +104,7 @@ function area(bins, peak) {
 }
 
 function ticks(span, end) {
-  const step = TICK_MINUTES.find((step) => Math.floor(span / step) <= 5) ?? TICK_MINUTES.at(-1);
+  const step = TICK_MINUTES.find((step) => Math.floor(span / step) <= 6) ?? TICK_MINUTES.at(-1);
   const ticks = [];
   for (let minute = (Math.floor((end - span) / step) + 1) * step; minute < end; minute += step) {
     const at = x(minute, span, end) / 10;
@@ -151,11 +152,14 @@ const width = (part, whole) => `${tenths(Math.min((part * 100) / Math.max(whole,
 
 function hitRate(window, isNew) {
   const gets = window.hits + window.misses;
+  return { rate: percent(window.hits, gets), of: hitRateOf(window, gets, isNew) };
+}
+
+function hitRateOf({ seconds, watched_seconds: watched }, gets, isNew) {
+  if (isNew) return "no requests yet";
+  if (gets === 0) return "no look-ups";
   const of = counted(gets, "look-up");
-  return {
-    rate: isNew ? "no requests yet" : percent(window.hits, gets),
-    of: window.watched_seconds * 20 < window.seconds * 19 ? `${of} in ${duration(window.watched_seconds)}` : of,
-  };
+  return watched * 20 < seconds * 19 ? `${of} in ${duration(watched)}` : of;
 }
 
 function memory(memory) {
@@ -207,9 +211,9 @@ function view(status) {
   const [now, ...windows] = [10, 60, 3600, 86400].map((seconds) =>
     status.windows.find((window) => window.seconds === seconds),
   );
-  const [minute, hour, day] = windows.map((window, at) => hitRate(window, isNew && at === 0));
+  const [minute, hour, day] = windows.map((window) => hitRate(window, isNew));
   return {
-    title: `${minute.rate} · tokencached`,
+    title: minute.rate === "–" ? "tokencached" : `${minute.rate} · tokencached`,
     time: `${timeOfDay(status.unix_seconds)} UTC`,
     is_new: isNew,
     minute,

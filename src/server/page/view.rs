@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use super::chart::{Chart, chart};
 use super::format::{
-    bytes, count, counted, duration, megabytes, percent, rate, tenths, time_of_day,
+    NOTHING, bytes, count, counted, duration, megabytes, percent, rate, tenths, time_of_day,
 };
 use crate::stats::history::Window;
 use crate::stats::need::Need;
 use crate::stats::status::{self, Missed, ServiceStatus, Status, WINDOWS};
 
+const NAME: &str = "tokencached";
 const NO_REQUESTS: &str = "no requests yet";
 const NO_VERDICT: &str = "Too little has been asked so far to say what memory is needed.";
 
@@ -122,14 +123,14 @@ impl View {
     pub fn new(status: &Status) -> View {
         let is_new = status.total.gets() == 0;
         let [now, minute, hour, day] = windows(status);
-        let minute = hit_rate(&minute, is_new);
+        let [minute, hour, day] = [minute, hour, day].map(|window| hit_rate(&window, is_new));
         View {
-            title: format!("{} · tokencached", minute.rate),
+            title: title(&minute),
             time: format!("{} UTC", time_of_day(status.unix_seconds)),
             is_new,
             minute,
-            hour: hit_rate(&hour, false),
-            day: hit_rate(&day, false),
+            hour,
+            day,
             spared: spared(status, &now),
             chart: chart(&status.history, status.unix_seconds),
             memory: memory(&status.memory),
@@ -139,6 +140,14 @@ impl View {
             settings: status.settings.iter().map(setting).collect(),
             server: server(&status.server),
         }
+    }
+}
+
+/// Of a browser's tab.
+fn title(minute: &HitRate) -> String {
+    match minute.rate.as_str() {
+        NOTHING => NAME.to_owned(),
+        rate => format!("{rate} · {NAME}"),
     }
 }
 
@@ -154,19 +163,23 @@ fn windows(status: &Status) -> [Window; 4] {
 }
 
 fn hit_rate(window: &Window, is_new: bool) -> HitRate {
-    let (hits, gets) = (window.served.hits, window.served.gets());
-    let of = counted(gets, "look-up");
-    let (watched, seconds) = (window.watched_seconds, window.seconds);
     HitRate {
-        rate: match is_new {
-            true => NO_REQUESTS.to_owned(),
-            false => percent(hits, gets),
-        },
-        // A young server has not seen all of it; a minute's difference is of no interest.
-        of: match u64::from(watched) * 20 < u64::from(seconds) * 19 {
-            true => format!("{of} in {}", duration(watched.into())),
-            false => of,
-        },
+        rate: percent(window.served.hits, window.served.gets()),
+        of: hit_rate_of(window, is_new),
+    }
+}
+
+fn hit_rate_of(window: &Window, is_new: bool) -> String {
+    let of = match (is_new, window.served.gets()) {
+        (true, _) => return NO_REQUESTS.to_owned(),
+        (false, 0) => return "no look-ups".to_owned(),
+        (false, gets) => counted(gets, "look-up"),
+    };
+    // A young server has not seen all of it; a small difference is of no interest.
+    let watched = u64::from(window.watched_seconds);
+    match watched * 20 < u64::from(window.seconds) * 19 {
+        true => format!("{of} in {}", duration(watched)),
+        false => of,
     }
 }
 
@@ -216,7 +229,7 @@ fn steps(need: &Need, memory: &status::Memory) -> Vec<Step> {
 
 fn packed(from: u64, into: u64) -> String {
     match into {
-        0 => "–".to_owned(),
+        0 => NOTHING.to_owned(),
         _ => format!("{} to 1", tenths(from as f64 / into as f64)),
     }
 }
