@@ -96,7 +96,7 @@ pub fn chart(minutes: &Minutes, unix_seconds: i64) -> Chart {
     Chart {
         is_empty: bins.iter().all(|bin| bin.gets == 0),
         title: title(span),
-        area_title: format!("look-ups, at most {} a second", rate(peak as u64, 60)),
+        area_title: area_title(peak),
         line: line(&bins, bottom),
         area: area(&bins, peak),
         top: "100 %".to_owned(),
@@ -112,6 +112,14 @@ fn title(span: usize) -> String {
         60 => "last hour".to_owned(),
         61..120 => format!("last {}", counted(span as u64, "minute")),
         _ => format!("last {}", counted(span as u64 / 60, "hour")),
+    }
+}
+
+/// With the most look-ups a minute.
+fn area_title(peak: f64) -> String {
+    match peak as u64 {
+        0 => "look-ups".to_owned(),
+        peak => format!("look-ups, at most {} a second", rate(peak, 60)),
     }
 }
 

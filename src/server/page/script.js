@@ -129,7 +129,7 @@ function chart(minutes, unixSeconds) {
   return {
     is_empty: asked.length === 0,
     title: chartTitle(span),
-    area_title: `look-ups, at most ${rate(Math.floor(peak), 60)} a second`,
+    area_title: peak < 1 ? "look-ups" : `look-ups, at most ${rate(Math.floor(peak), 60)} a second`,
     line: line(all, bottom),
     area: area(all, peak),
     top: "100 %",
