@@ -1,12 +1,17 @@
 """The page says what happened, and goes on saying it."""
 
 import getpass
+import json
 import re
+import time
+import urllib.request
 
 import pytest
 from playwright.sync_api import expect
 
 import traffic
+
+LIMIT_S = 30
 
 # Requests of the first load, and what they come to.
 HITS, MISSES = 37, 3
@@ -17,8 +22,24 @@ RATE = "92.5 %"
 def asked(start_unit):
     """A unit that was asked for so many keys."""
     with start_unit("-m", "8") as unit:
+        # What was asked before the first second was noted is in no window.
+        wait_until(unit, lambda status: status["windows"][-1]["watched_seconds"] > 0)
         load(unit, HITS, MISSES)
         yield unit
+
+
+def wait_until(unit, is_so):
+    """Until the unit's status is so."""
+    deadline = time.monotonic() + LIMIT_S
+    while not is_so(status(unit)):
+        assert time.monotonic() < deadline, status(unit)
+        time.sleep(0.1)
+
+
+def status(unit):
+    """What /api/status says."""
+    with urllib.request.urlopen(f"http://{unit.http}/api/status", timeout=LIMIT_S) as answer:
+        return json.load(answer)
 
 
 def load(unit, hits, misses):
@@ -54,9 +75,8 @@ def test_what_was_asked_is_told_and_what_comes_after_too(asked, visit):
 
 def test_without_scripts_the_figures_are_there(asked, visit):
     visit = visit(asked, java_script_enabled=False)
-    # The server counts what was served lately once a second.
-    while not visit.open().text().count(RATE):
-        pass
+    wait_until(asked, lambda status: status["windows"][1]["hits"] == HITS)
+    visit.open()
     expect_load(visit)
     expect(visit.page.locator("noscript")).to_be_visible()
 

@@ -57,7 +57,7 @@ def test_the_page_looks_like_this(device, scheme, unit, visit, pictures):
     visit.page.screenshot(path=pictures / f"{device}-{scheme}.png", full_page=True)
 
 
-@pytest.mark.parametrize("width", [320, 360, 700, 1000, 1280])
+@pytest.mark.parametrize("width", [320, 360, 700, 900, 1060, 1280])
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_cut_off(name, width, unit, visit):
     visit = visit(unit, answer=sample(name), viewport={"width": width, "height": 780})
