@@ -73,7 +73,7 @@ def test_browsers_that_do_not_read_are_in_nobodys_way(unit, visit):
     visit = visit(unit)
     with contextlib.ExitStack() as stack:
         for _ in range(SLOW):
-            peer = stack.enter_context(socket.create_connection(tuple(unit.http.split(":")), timeout=10))
+            peer = stack.enter_context(socket.create_connection(("127.0.0.1", unit.http_port), timeout=10))
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             with contextlib.suppress(OSError):
                 peer.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * PAGES)
