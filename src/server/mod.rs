@@ -28,7 +28,7 @@ mod listener;
 pub mod log;
 mod manager;
 pub mod output;
-pub mod page;
+mod page;
 mod peer;
 mod pid_file;
 mod port_file;
