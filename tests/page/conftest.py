@@ -30,8 +30,8 @@ def pytest_configure():
 
 
 @pytest.fixture(scope="session")
-def pictures():
-    """The folder where pictures of the page are kept."""
+def kept():
+    """The folder where the page's pictures are kept, and what the script says of the samples."""
     folder = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "page"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -50,11 +50,11 @@ CUT_OFF = """() => [...document.querySelectorAll("body *")].filter((element) => 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", ["phone", "desk"])
-def test_the_page_looks_like_this(device, scheme, unit, visit, pictures):
+def test_the_page_looks_like_this(device, scheme, unit, visit, kept):
     viewport = {"phone": PHONE, "desk": DESK}[device]
     visit = visit(unit, answer=sample("busy"), viewport=viewport, color_scheme=scheme)
     visit.open()
-    visit.page.screenshot(path=pictures / f"{device}-{scheme}.png", full_page=True)
+    visit.page.screenshot(path=kept / f"{device}-{scheme}.png", full_page=True)
 
 
 @pytest.mark.parametrize("width", [320, 360, 700, 900, 1060, 1280])

@@ -42,7 +42,7 @@ pub fn policy() -> &'static str {
     &POLICY
 }
 
-/// The page with these figures. Takes a millisecond or two with a whole day's history.
+/// The page with these figures. Takes some 0.2 ms with a whole day's history.
 ///
 /// # Errors
 /// What is wrong with the template.
