@@ -215,3 +215,53 @@ fn ticks(span: usize, end: i64) -> Vec<Tick> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A minute of 2026, when an hour begins.
+    const HOUR: i64 = 1_795_744_800;
+
+    fn drawn(hits: &[u64], misses: &[u64]) -> Chart {
+        let minutes = Minutes {
+            hits: hits.to_vec(),
+            misses: misses.to_vec(),
+            evicted: vec![0; hits.len()],
+        };
+        chart(&minutes, HOUR + 59)
+    }
+
+    #[test]
+    fn minutes_without_look_ups_are_gaps() {
+        let chart = drawn(&[9, 10, 0, 10], &[1, 0, 0, 0]);
+        assert_eq!(chart.line, "M939.7 100h4L958.3 0M989.7 0h4");
+        assert_eq!([chart.top, chart.bottom], ["100 %", "90 %"]);
+        assert_eq!(drawn(&[1], &[9]).bottom, "0 %");
+    }
+
+    #[test]
+    fn the_minute_that_is_not_over_is_no_sign_of_fewer_look_ups() {
+        let chart = drawn(&[60, 120, 1], &[0, 0, 0]);
+        assert_eq!(chart.area, "M958.3 100L958.3 75L975 50L975 100Z");
+        assert_eq!(chart.area_title, "look-ups, at most 2 a second");
+        assert_eq!(drawn(&[60], &[0]).area, "");
+    }
+
+    #[test]
+    fn a_whole_day_has_no_more_points_than_can_be_seen() {
+        let chart = drawn(&[1; 1_440], &[0; 1_440]);
+        let points = chart.line.matches(['M', 'L']).count();
+        assert!((POINTS_MAX..=POINTS_MAX + 1).contains(&points), "{points}");
+        assert!(chart.ticks.len() <= TICKS_MAX as usize);
+        assert_eq!(chart.ticks[0].text.split_once(':').unwrap().1, "00");
+        assert_eq!(chart.title, "last 24 hours");
+    }
+
+    #[test]
+    fn nothing_is_drawn_of_nothing() {
+        let chart = drawn(&[], &[]);
+        assert!(chart.is_empty);
+        assert_eq!([chart.line, chart.area], ["", ""]);
+    }
+}

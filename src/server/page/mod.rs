@@ -47,25 +47,25 @@ pub fn policy() -> &'static str {
 /// # Errors
 /// What is wrong with the template.
 pub fn render(status: &Status) -> Result<String, String> {
-    static ENGINE: LazyLock<Result<Environment<'static>, Error>> = LazyLock::new(engine);
-    let fill = |engine: &Environment<'_>| {
-        let view = Value::from(Serde(View::new(status)));
-        engine
-            .get_template(NAME)?
-            .render(context! { style => STYLE, script => SCRIPT, ..view })
-    };
-    let filled = ENGINE.as_ref().map(fill);
-    match filled {
-        Ok(Ok(page)) => Ok(page),
-        Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(error) => Err(format!("{error:#}")),
-    }
+    static ENGINE: LazyLock<Result<Environment<'static>, String>> =
+        LazyLock::new(|| engine().map_err(told));
+    let engine = ENGINE.as_ref().map_err(String::clone)?;
+    let view = Value::from(Serde(View::new(status)));
+    let filled = engine.get_template(NAME).and_then(|template| {
+        template.render(context! { style => STYLE, script => SCRIPT, ..view })
+    });
+    filled.map_err(told)
 }
 
 fn engine() -> Result<Environment<'static>, Error> {
     let mut engine = Environment::new();
     engine.add_template(NAME, HTML)?;
     Ok(engine)
+}
+
+/// In one line, with what is behind it.
+fn told(error: Error) -> String {
+    format!("{error:#}").replace('\n', " ")
 }
 
 /// A source as the policy names it.

@@ -168,7 +168,7 @@ function memory(memory) {
   const others = () => need.steps.map((other) => step(megabytes(other.limit_bytes), other.hits));
   const steps = need ? [step(`${megabytes(limit_bytes)} now`, need.hits), ...others()] : [];
   return {
-    used: `${bytes(memory.used_bytes)} of ${megabytes(limit_bytes)}`,
+    used: `${bytes(memory.used_bytes)} of ${bytes(limit_bytes)}`,
     width: width(memory.used_bytes, limit_bytes),
     tables: bytes(memory.table_bytes),
     items: `${count(memory.items)} in ${bytes(memory.item_bytes)}`,

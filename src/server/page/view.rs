@@ -199,7 +199,7 @@ fn memory(memory: &status::Memory) -> Memory {
         used: format!(
             "{} of {}",
             bytes(memory.used_bytes),
-            megabytes(memory.limit_bytes)
+            bytes(memory.limit_bytes)
         ),
         width: width(memory.used_bytes, memory.limit_bytes),
         tables: bytes(memory.table_bytes),
