@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -133,8 +133,18 @@ pub struct StatusServer {
 /// Where the server's --http is unless it says otherwise.
 const DEFAULT_HTTP: &str = "127.0.0.1:9150";
 
-/// Where the server's admin socket is as a service.
+/// Where the server's admin socket is as a service of its own.
 pub(super) const DEFAULT_ADMIN: &str = "/run/tokencached/admin.sock";
+
+/// Where it is in the place of memcached.
+const TAKEOVER_ADMIN: &str = "/run/memcached/admin.sock";
+
+/// The admin socket that is meant: by default the one that is there.
+pub(super) fn admin_socket(given: &Path) -> Target {
+    let takeover = Path::new(TAKEOVER_ADMIN);
+    let is_elsewhere = given == Path::new(DEFAULT_ADMIN) && !given.exists() && takeover.exists();
+    Target::Unix(if is_elsewhere { takeover } else { given }.to_owned())
+}
 
 impl StatusServer {
     /// The address that was given, if one was; looks a name up, which may block.
@@ -143,7 +153,7 @@ impl StatusServer {
     /// [`Error::Target`] if it is no address.
     pub fn target(&self) -> Result<Option<Target>, Error> {
         match (&self.admin, &self.http) {
-            (Some(path), _) => Ok(Some(Target::Unix(path.clone()))),
+            (Some(path), _) => Ok(Some(admin_socket(path))),
             (None, Some(address)) => Target::tcp(address, DEFAULT_HTTP_PORT).map(Some),
             (None, None) => Ok(None),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::tool_flags::{DEFAULT_ADMIN, seconds};
+use super::tool_flags::{DEFAULT_ADMIN, admin_socket, seconds};
 use super::units::{self, MIB};
 use crate::stats::events::Op;
 use crate::token::class::Class;
@@ -14,14 +14,14 @@ use crate::tool::{Target, record, watch};
 /// The admin socket of a server.
 #[derive(Debug, Args)]
 pub struct AdminSocket {
-    /// The server's admin socket
+    /// The server's admin socket; by default that of tokencached-takeover, too, if it is there
     #[arg(long, value_name = "PATH", default_value = DEFAULT_ADMIN)]
     pub admin: PathBuf,
 }
 
 impl AdminSocket {
     fn target(&self) -> Target {
-        Target::Unix(self.admin.clone())
+        admin_socket(&self.admin)
     }
 }
 

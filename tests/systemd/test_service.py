@@ -1,5 +1,6 @@
 """tokencached.service, tokencached.socket, and how much the units expose."""
 
+import json
 import re
 
 import pytest
@@ -55,6 +56,19 @@ def test_a_unix_socket_has_its_place(own):
     own.run("systemctl start tokencached")
     assert own.run("stat -c '%U %a' /run/tokencached/socket").strip() == "tokencached 777"
     assert own.stats()
+
+
+def test_the_admin_socket_is_for_root_and_the_server(own):
+    own.run("systemctl start tokencached && useradd --create-home visitor")
+    assert own.run("stat -c '%U %a' /run/tokencached/admin.sock").strip() == "tokencached 600"
+    own.ask(SET)
+    for who in ["root", "tokencached"]:
+        told = own.run(f"runuser -u {who} -- tokencached-tool stats --admin --json")
+        assert json.loads(told)["total"]["sets"] == 1
+    refused = own.execute("runuser -u visitor -- tokencached-tool watch")
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1, refused.stderr
+    own.run("systemctl restart tokencached && tokencached-tool stats --admin")
+    own.run("systemctl stop tokencached && test ! -e /run/tokencached")
 
 
 def test_locked_memory_works(own):

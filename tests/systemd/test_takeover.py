@@ -1,5 +1,7 @@
 """What the package tokencached-takeover makes of memcached.service on an API unit."""
 
+import json
+
 import pytest
 
 from machine import CHARM, deb, eventually
@@ -40,6 +42,13 @@ def test_installing_takes_memcached_over(unit):
     shown = unit.show("memcached", "Type", "WatchdogUSec", "NRestarts", "UnitFileState")
     assert shown == {"Type": "notify", "WatchdogUSec": "30s", "NRestarts": "0", "UnitFileState": "enabled"}
     assert unit.run("systemctl --failed --no-legend") == ""
+
+
+def test_the_admin_socket_is_in_memcacheds_folder(taken):
+    assert taken.run("stat -c '%U %a' /run/memcached/admin.sock").strip() == "memcache 600"
+    taken.ask(SET)
+    assert json.loads(taken.run("tokencached-tool stats --admin --json"))["total"]["sets"] == 1
+    taken.run("dpkg --remove tokencached-takeover && test ! -e /run/memcached/admin.sock")
 
 
 def test_it_reloads(taken):
