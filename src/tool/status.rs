@@ -207,9 +207,8 @@ pub fn used(memory: &Memory) -> String {
 /// Items, and what packing makes of values.
 pub fn held(memory: &Memory) -> String {
     let mut held = format!("{} items", units::count(memory.items));
-    if memory.items > 0 {
-        let mean = units::bytes(memory.item_bytes / memory.items);
-        held += &format!(" of {mean} on average");
+    if let Some(mean) = memory.item_bytes.checked_div(memory.items) {
+        held += &format!(" of {} on average", units::bytes(mean));
     }
     held += &format!(", {} evicted", units::count(memory.evictions));
     let packed = units::part(memory.packed_into_bytes, memory.packed_from_bytes);
