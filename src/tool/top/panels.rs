@@ -62,7 +62,7 @@ impl Style {
 
 /// A line above a part, with its name.
 pub(super) fn heading(name: &str) -> Block<'static> {
-    let name = Span::styled(format!(" {name} "), Modifier::BOLD);
+    let name = Span::styled(format!("{name} "), Modifier::BOLD);
     Block::new()
         .borders(Borders::TOP)
         .border_style(Modifier::DIM)
@@ -318,14 +318,11 @@ pub(super) fn tail(frame: &mut Frame<'_>, model: &Model, area: Rect) {
 }
 
 /// Which services are shown, if not all.
-pub(super) fn services_heading(model: &Model) -> String {
+pub(super) fn services_shown(model: &Model) -> Option<String> {
     let (all, shown) = (model.status.services.len(), model.services_shown);
-    if all <= shown {
-        return "Services".to_owned();
-    }
-    let first = model.scrolled + 1;
     let last = (model.scrolled + shown).min(all);
-    format!("Services {first}-{last} of {all}, \u{2191}\u{2193} scrolls")
+    let first = model.scrolled + 1;
+    (all > shown).then(|| format!("services {first}-{last} of {all}"))
 }
 
 /// A column of the table of services.
