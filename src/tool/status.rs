@@ -305,7 +305,7 @@ mod tests {
         let text = Text(&status).to_string();
         for said in [
             "1,234",
-            "no?[2Jva     93.5 %     1,000",
+            "no?[2Jva    93.5 %     1,000",
             "Misses: 4,321 never seen",
         ] {
             assert!(text.contains(said), "{said}: {text}");
