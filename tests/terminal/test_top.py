@@ -28,19 +28,28 @@ def top(tool, server, screen):
 
 def test_the_numbers_of_a_load_appear_and_change_with_more_of_it(server, top):
     top.wait(lambda shown: "No service has asked for anything yet." in shown)
+    # What comes before the server watches is in no window.
+    top.wait(lambda shown: " 0 requests/s" in shown)
     stored = [f"key-{number}" for number in range(40)]
     server.store(stored)
     server.look_up(stored)
     server.look_up(f"absent-{number}" for number in range(10))
     # Hit rate, look-ups, sets.
-    shown = top.wait(lambda shown: re.search(rf"{USER} +80\.0 % +50 +40 ", shown))
-    assert re.search(r"Hit rate +80\.0 % last minute +80\.0 % hour +80\.0 % day", shown)
-    assert re.search(r"never seen +10$", shown, re.MULTILINE)
-    assert re.search(r"^40 items of ", shown, re.MULTILINE)
+    service = rf"^{USER} +80\.0 % +50 +40 "
+    headline = r"^Hit rate +80\.0 % last minute +80\.0 % hour +80\.0 % day$"
+    shown = top.wait(lambda shown: has(shown, service) and has(shown, headline))
+    assert has(shown, r"never seen +10$")
+    assert has(shown, r"^40 items of ")
 
     server.look_up(stored + stored[:10])
-    shown = top.wait(lambda shown: re.search(rf"{USER} +90\.0 % +100 +40 ", shown))
-    assert re.search(r"Hit rate +90\.0 % last minute", shown)
+    service = rf"^{USER} +90\.0 % +100 +40 "
+    headline = r"^Hit rate +90\.0 % last minute +90\.0 % hour +90\.0 % day$"
+    top.wait(lambda shown: has(shown, service) and has(shown, headline))
+
+
+def has(shown, line):
+    """Whether there is such a line."""
+    return re.search(line, shown, re.MULTILINE)
 
 
 def test_a_terminal_that_is_resized_is_drawn_anew(top):
@@ -105,7 +114,7 @@ def assert_restored(screen):
 
 
 def test_without_colours_there_are_none(tool, server, screen):
-    coloured = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
+    coloured = re.compile(r"\x1b\[[0-9;]*3([0-7]|8;[0-9;]+)m")
     screen.run(tool, "top", "--http", server.http, *INTERVAL)
     screen.wait(is_up)
     assert coloured.search(screen.shown("-e"))

@@ -20,7 +20,7 @@ use crate::tool::units::{self, harmless};
 const SHORT: u16 = 60;
 
 /// From this width on, there is room for more of them.
-const LONG: u16 = 80;
+const LONG: u16 = 90;
 
 /// Columns of a chart that name its highest and its lowest value.
 const SCALE_WIDTH: u16 = 8;
@@ -175,24 +175,24 @@ fn label(name: &str, is_short: bool) -> Span<'static> {
 /// The part of the look-ups that found a value, over the last hours.
 pub(super) fn hit_rate_chart(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let columns = chart_columns(model, area);
-    let name = format!("Hit rate{}", covered(&columns));
+    let name = ("Hit rate", columns.minutes);
     let bars = Sparkline::default()
         .data(columns.hits_of_thousand)
         .max(1_000)
         .style(Style::new(model).hits());
-    chart(frame, area, &name, "100 %", bars);
+    chart(frame, area, name, "100 %", bars);
 }
 
 /// Look-ups, over the last hours.
 pub(super) fn look_ups_chart(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let columns = chart_columns(model, area);
-    let name = format!("Look-ups/s{}", covered(&columns));
+    let name = ("Look-ups/s", columns.minutes);
     let most = columns.gets_a_minute.iter().max().copied().unwrap_or(0);
     let bars = Sparkline::default()
         .data(columns.gets_a_minute)
         .max(most.max(1))
         .style(Style::new(model).load());
-    chart(frame, area, &name, &units::rate(most, 60), bars);
+    chart(frame, area, name, &units::rate(most, 60), bars);
 }
 
 fn chart_columns(model: &Model, area: Rect) -> Columns {
@@ -200,15 +200,21 @@ fn chart_columns(model: &Model, area: Rect) -> Columns {
     columns(&model.status.history, room.into())
 }
 
-fn covered(columns: &Columns) -> String {
-    match columns.minutes {
+fn covered(minutes: usize) -> String {
+    match minutes {
         0 => String::new(),
         minutes => format!(", last {}", units::time(minutes as u64 * 60)),
     }
 }
 
-fn chart(frame: &mut Frame<'_>, area: Rect, name: &str, most: &str, bars: Sparkline<'_>) {
-    let block = heading(name);
+fn chart(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    (name, minutes): (&str, usize),
+    most: &str,
+    bars: Sparkline<'_>,
+) {
+    let block = heading(&format!("{name}{}", covered(minutes)));
     let inside = block.inner(area);
     frame.render_widget(block, area);
     let [scale, inside] =
@@ -222,6 +228,11 @@ fn chart(frame: &mut Frame<'_>, area: Rect, name: &str, most: &str, bars: Sparkl
             ..scale
         };
         frame.render_widget(value, line.intersection(scale));
+    }
+    if minutes == 0 {
+        let words = dim("after the first whole minute");
+        frame.render_widget(words, inside);
+        return;
     }
     let bars = bars
         .direction(RenderDirection::RightToLeft)

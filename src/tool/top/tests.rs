@@ -157,6 +157,7 @@ fn a_server_that_nobody_has_asked_says_so() {
         "No service has asked for anything yet.",
         "Too few look-ups yet",
         "0 bytes of 0 bytes in use",
+        "after the first whole minute",
     ] {
         assert!(drawn.contains(said), "{said}: {drawn}");
     }

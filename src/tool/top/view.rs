@@ -1,6 +1,6 @@
 //! The picture: which part gets which place, by what a terminal has room for.
 //!
-//! [`draw`] plans, and lets [`panels`](super::panels) fill in. What matters most comes first and stays longest: the hit
+//! [`draw`] plans, and lets [`panels`] fill in. What matters most comes first and stays longest: the hit
 //! rates and what they save, memory and its verdict, the services; then connections and misses, then the charts.
 //!
 //! Invariant: nothing is drawn outside the terminal, whatever its size.
@@ -30,12 +30,12 @@ const KEYS: &str = "q ends  r refreshes  \u{2191}\u{2193} scrolls  ? keys";
 const KEYS_SHORT: &str = "q ends  ? keys";
 
 const ALL_KEYS: [&str; 6] = [
-    "q, Esc, Ctrl-C       end",
-    "r                    refresh at once",
-    "\u{2191} \u{2193}, k j             scroll the services",
-    "Page up, Page down   by pages",
-    "Home, End            to the first, the last",
-    "?                    these keys",
+    "q, Esc, ^C  end",
+    "r           refresh at once",
+    "\u{2191} \u{2193} or k j  scroll the services",
+    "PgUp, PgDn  scroll by pages",
+    "Home, End   to the first, the last",
+    "?           these keys",
 ];
 
 /// Draws all of it; learns how many services fit.
@@ -116,7 +116,7 @@ fn wide(frame: &mut Frame<'_>, model: &mut Model, area: Rect) {
 
 /// One below the other; what there is no room for is left out, the least important first.
 fn narrow(frame: &mut Frame<'_>, model: &mut Model, area: Rect) {
-    let verdict = lines(&panels::verdict(model), area.width).min(3);
+    let verdict = lines(&panels::verdict(model), area.width).min(4);
     let spare = area
         .height
         .saturating_sub(1 + 3 + 1 + verdict + SERVICES_LEAST);
