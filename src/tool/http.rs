@@ -224,9 +224,9 @@ fn add(received: &mut Vec<u8>, data: &[u8], target: &Target) -> Result<(), Error
 
 fn broken(target: &Target, why: hyper::Error) -> Error {
     let what = if why.is_parse() {
-        "answers in something else than HTTP: is this where the server has its --http?"
+        "answers in something else than HTTP: is this a tokencached's --http or admin socket?"
     } else if why.is_incomplete_message() {
-        "closes the connection without an answer: is this where the server has its --http?"
+        "closes the connection without an answer: is this a tokencached's --http or admin socket?"
     } else {
         return Error::Lost(target.clone(), io::Error::other(why));
     };

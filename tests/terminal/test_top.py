@@ -140,7 +140,7 @@ def test_another_server_is_a_line_and_no_screen(tool, server, screen):
     screen.resize(200, 30)
     screen.run(tool, "top", "--http", f"127.0.0.1:{server.port}")
     shown = screen.wait(lambda shown: "status=1" in shown)
-    assert "is this where the server has its --http?" in shown
+    assert "is this a tokencached's --http or admin socket?" in shown
 
 
 def test_where_there_is_no_terminal_it_says_what_to_use(tool, server):
