@@ -193,11 +193,14 @@ fn remedy(target: &Target, why: &io::Error) -> &'static str {
 }
 
 impl Error {
-    /// What is the matter, for those who know where: without the target and what would help.
+    /// What is the matter, for those who know where: without the target, the error's number and what
+    /// would help.
     pub fn why(&self) -> String {
         match self {
             Error::Connect(_, why) | Error::Unreachable(_, why) | Error::Lost(_, why) => {
-                why.to_string()
+                let why = why.to_string();
+                let words = why.split(" (os error").next();
+                words.unwrap_or_default().to_owned()
             }
             Error::Answer(_, what) => format!("it {what}"),
             _ => self.to_string(),
@@ -251,6 +254,14 @@ mod tests {
         let message = parse("127.0.0.1:port").unwrap_err().to_string();
         assert!(message.contains("HOST:PORT"), "{message}");
         assert!(!message.contains('\n'));
+    }
+
+    #[test]
+    fn what_is_the_matter_is_told_in_words_alone() {
+        let refused = io::Error::from_raw_os_error(111);
+        let error = Error::Unreachable(parse("127.0.0.1").unwrap(), refused);
+        assert_eq!(error.why(), "Connection refused");
+        assert!(error.to_string().contains("cannot reach 127.0.0.1:11211"));
     }
 
     #[test]

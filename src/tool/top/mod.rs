@@ -1,16 +1,18 @@
 //! `top`: how a server does, live on a terminal.
 //!
-//! Three threads send [`Event`]s to one loop ([`run`]), which keeps a [`Model`] and draws it after each: one asks the
+//! Three threads send events to one loop ([`run`]), which keeps a model and draws it after each: one asks the
 //! server, one reads the terminal, one waits for signals. So a key is answered at once, however slow the server is.
 //!
 //! Invariants:
-//! - the terminal is given back as it was, however it ends ([`Screen`]);
+//! - the terminal is given back as it was, however it ends;
 //! - nothing is drawn before the server has answered once: who asks the wrong one gets a line, not a screen;
 //! - a server that does not answer any more leaves its last figures, dimmed, until it answers again.
 
 mod chart;
 mod model;
 mod panels;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::io::{self, IsTerminal};
