@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tokencached::config::simulation_flags::{Format, Generate, Replay, Simulate};
-use tokencached::config::tool_flags::{Command, Load, Stats, ToolFlags};
+use tokencached::config::tool_flags::{Command, Load, Stats, ToolFlags, Top};
 use tokencached::config::{self, Action, Config, Machine, documents};
 use tokencached::server::check_files;
 use tokencached::tool::generate::generate;
@@ -23,12 +23,13 @@ use tokencached::tool::progress::Progress;
 use tokencached::tool::simulate::Simulation;
 use tokencached::tool::simulate::report::{page, records, table};
 use tokencached::tool::trace::{self, Trace};
-use tokencached::tool::{self, files, hold, idle, load, replay, stats};
+use tokencached::tool::{self, files, hold, idle, load, replay, stats, status, top};
 
 fn main() -> ExitCode {
     match ToolFlags::parse().command {
         Command::CheckConfig { options } => check_config(options),
         Command::Stats(flags) => ended(print_stats(&flags)),
+        Command::Top(flags) => ended(watch(&flags)),
         Command::Load(flags) => ended(print_load(&flags)),
         Command::Generate(flags) => ended(write_trace(&flags)),
         Command::Simulate(flags) => ended(print_simulation(&flags)),
@@ -78,8 +79,24 @@ fn ended(outcome: Result<bool, tool::Error>) -> ExitCode {
 }
 
 fn print_stats(flags: &Stats) -> Result<bool, tool::Error> {
+    if let Some(target) = flags.status.target()? {
+        let status = status::fetch(&target)?;
+        match flags.json {
+            true => say(status::json(&status)),
+            false => say(status::Text(&status)),
+        }
+        return Ok(true);
+    }
     let pairs = stats::fetch(&flags.server.target()?, flags.argument.as_deref())?;
-    say(stats::Table(&pairs));
+    match flags.json {
+        true => say(stats::json(&pairs)),
+        false => say(stats::Table(&pairs)),
+    }
+    Ok(true)
+}
+
+fn watch(flags: &Top) -> Result<bool, tool::Error> {
+    top::run(&flags.options()?)?;
     Ok(true)
 }
 

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::simulation_flags::{Generate, Replay, Simulate};
 use crate::tool::load::{self, Values, parse_value_bytes, parse_values};
-use crate::tool::{Error, Target};
+use crate::tool::{DEFAULT_HTTP_PORT, Error, Target, top};
 
 /// Checks a configuration of tokencached, asks a server for its statistics, and
 /// measures what its requests cost.
@@ -42,8 +42,15 @@ pub enum Command {
         )]
         options: Vec<OsString>,
     },
-    /// Print a server's statistics
+    /// Print a server's statistics, or how it does
+    ///
+    /// Without --http and --admin, over memcached's protocol, so of memcached too. With one of them: hit rates of the
+    /// last minute, hour and day, what Keystone was spared, who asked, and whether the memory is enough.
     Stats(Stats),
+    /// Watch a server on the terminal: hit rates, load, memory, services
+    ///
+    /// What `stats --http` prints, live. ? shows the keys, q ends.
+    Top(Top),
     /// Drive a server with gets and sets, check every value, and say what they cost it
     Load(Load),
     /// Make a trace of token requests up: who asks an API with which token, and when
@@ -90,8 +97,75 @@ pub struct Stats {
     #[command(flatten)]
     pub server: Server,
     /// Which statistics: settings, items, slabs, sizes, conns; without, the general ones
-    #[arg(value_name = "ARG")]
+    #[arg(value_name = "ARG", conflicts_with_all = ["http", "admin"])]
     pub argument: Option<String>,
+    /// Where to ask how it does.
+    #[command(flatten)]
+    pub status: StatusServer,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where a server says how it does.
+#[derive(Debug, Args)]
+pub struct StatusServer {
+    /// Ask at the server's --http how it does: HOST or HOST:PORT [default: 127.0.0.1:9150]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = DEFAULT_HTTP,
+        conflicts_with_all = ["admin", "target"])]
+    pub http: Option<String>,
+    /// Ask over the server's admin socket how it does [default: /run/tokencached/admin.sock]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = DEFAULT_ADMIN,
+        conflicts_with = "target")]
+    pub admin: Option<PathBuf>,
+}
+
+/// Where the server's --http is unless it says otherwise.
+const DEFAULT_HTTP: &str = "127.0.0.1:9150";
+
+/// Where the server's admin socket is as a service.
+const DEFAULT_ADMIN: &str = "/run/tokencached/admin.sock";
+
+impl StatusServer {
+    /// The address that was given, if one was; looks a name up, which may block.
+    ///
+    /// # Errors
+    /// [`Error::Target`] if it is no address.
+    pub fn target(&self) -> Result<Option<Target>, Error> {
+        match (&self.admin, &self.http) {
+            (Some(path), _) => Ok(Some(Target::Unix(path.clone()))),
+            (None, Some(address)) => Target::tcp(address, DEFAULT_HTTP_PORT).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// `top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// The server: at its --http, unless --admin says otherwise.
+    #[command(flatten)]
+    pub status: StatusServer,
+    /// Seconds between two looks, such as 2 or 0.5
+    #[arg(long, value_name = "S", default_value = "2", value_parser = interval)]
+    pub interval: Duration,
+}
+
+impl Top {
+    /// What `tool/` needs to know; looks a name up, which may block.
+    ///
+    /// # Errors
+    /// [`Error::Target`] if the address is none.
+    pub fn options(&self) -> Result<top::Options, Error> {
+        let target = match self.status.target()? {
+            Some(target) => target,
+            None => Target::tcp(DEFAULT_HTTP, DEFAULT_HTTP_PORT)?,
+        };
+        Ok(top::Options {
+            target,
+            interval: self.interval,
+        })
+    }
 }
 
 /// `load`.
@@ -204,6 +278,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
+/// The server makes its figures ten times a second at most.
+fn interval(text: &str) -> Result<Duration, String> {
+    let possible = Duration::from_millis(100)..=Duration::from_secs(3_600);
+    seconds(text)
+        .ok()
+        .filter(|interval| possible.contains(interval))
+        .ok_or_else(|| "give a number of seconds from 0.1 to 3600".to_owned())
+}
+
 fn values(text: &str) -> Result<Values, String> {
     parse_values(text).map_err(|error| error.to_string())
 }
@@ -240,6 +323,43 @@ mod tests {
         let target = "127.0.0.1:11211".parse().unwrap();
         let (given, defaults) = (flags.options().unwrap(), load::Options::new(target));
         assert_eq!(format!("{given:?}"), format!("{defaults:?}"));
+    }
+
+    #[test]
+    fn a_status_is_asked_for_over_http_or_the_admin_socket() {
+        let top = |words: &[&str]| {
+            let words = ["tool", "top"].iter().chain(words);
+            let Command::Top(flags) = ToolFlags::parse_from(words).command else {
+                panic!("another subcommand");
+            };
+            flags.options().unwrap()
+        };
+        let asked = |words: &[&str]| top(words).target.to_string();
+        assert_eq!(asked(&[]), "127.0.0.1:9150");
+        assert_eq!(asked(&["--http", "127.0.0.2"]), "127.0.0.2:9150");
+        assert_eq!(asked(&["--http", "127.0.0.2:1"]), "127.0.0.2:1");
+        assert_eq!(asked(&["--admin"]), "unix:/run/tokencached/admin.sock");
+        assert_eq!(asked(&["--admin", "x"]), "unix:x");
+        assert_eq!(top(&["--interval", "0.5"]).interval.as_millis(), 500);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_no_command_line() {
+        for words in [
+            "stats --http --admin",
+            "stats settings --http",
+            "stats --target x --http",
+            "stats --target x --admin",
+            "top --interval 0.01",
+            "top --interval 1e9",
+            "top --http --admin",
+        ] {
+            let words = ["tool"].into_iter().chain(words.split(' '));
+            assert!(
+                ToolFlags::try_parse_from(words.clone()).is_err(),
+                "{words:?}"
+            );
+        }
     }
 
     #[test]

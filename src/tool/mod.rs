@@ -5,7 +5,8 @@
 //! command line is defined by the binary, which is thin: it fills `Options`, calls, prints, and
 //! turns an [`Error`] into one line on standard error.
 //!
-//! - [`stats`] asks a server for its statistics.
+//! - [`stats`] asks a server for its statistics, as memcached tells them; [`status`] asks how it does, over [`http`],
+//!   and [`top`] shows that live. They write numbers as [`units`] has them.
 //! - [`load`] drives a server with a closed loop and says what a request costs it; [`hold`] says
 //!   how many items it keeps; [`idle`] says what a silent connection costs. They share [`workload`]
 //!   (keys and values, which come from [`keys`] and [`pad`] or [`tokens`]), [`exchange`] (requests
@@ -17,8 +18,8 @@
 //! - [`generate`] makes a [`trace`] of token requests up; [`simulate`] replays traces through caches in
 //!   virtual time, [`replay`] through a server. They write [`files`] whole and show [`progress`].
 //!
-//! But for the simulator's policy that is the store itself, nothing here knows tokencached's inside: the
-//! tool speaks the classic text protocol, so that
+//! But for the simulator's policy that is the store itself, and the types of the status that the server sends, nothing
+//! here knows tokencached's inside: the tool speaks the classic text protocol, so that
 //! every figure can be taken from memcached as well. Keys and values are made up; no token of a
 //! live server is ever read or printed.
 
@@ -26,6 +27,7 @@ pub mod exchange;
 pub mod files;
 pub mod generate;
 pub mod hold;
+pub mod http;
 pub mod idle;
 pub mod keys;
 pub mod load;
@@ -39,8 +41,11 @@ pub mod replay;
 pub mod report;
 pub mod simulate;
 pub mod stats;
+pub mod status;
 pub mod tokens;
+pub mod top;
 pub mod trace;
+pub mod units;
 pub mod wire;
 pub mod workload;
 
@@ -52,6 +57,9 @@ use std::str::FromStr;
 
 /// The port of a target that names none.
 pub const DEFAULT_PORT: u16 = 11211;
+
+/// The port of HTTP where none is named.
+pub const DEFAULT_HTTP_PORT: u16 = 9150;
 
 /// Where a server listens.
 ///
@@ -76,9 +84,20 @@ impl FromStr for Target {
         if given.contains('/') {
             return Ok(Target::Unix(given.into()));
         }
+        Target::tcp(given, DEFAULT_PORT)
+    }
+}
+
+impl Target {
+    /// A TCP address from `HOST:PORT`, `HOST` (this port), `[::1]:PORT`. Resolves names once, to their first address;
+    /// blocks while it does.
+    ///
+    /// # Errors
+    /// [`Error::Target`] if it is none.
+    pub fn tcp(given: &str, port: u16) -> Result<Target, Error> {
         let resolved = given
             .to_socket_addrs()
-            .or_else(|_| (given, DEFAULT_PORT).to_socket_addrs());
+            .or_else(|_| (given, port).to_socket_addrs());
         match resolved.map(|mut addresses| addresses.next()) {
             Ok(Some(address)) => Ok(Target::Tcp(address)),
             _ => Err(Error::Target(given.to_owned())),
@@ -102,6 +121,10 @@ pub enum Error {
     Target(String),
     /// No connection could be opened.
     Connect(Target, io::Error),
+    /// Nobody answers HTTP.
+    Unreachable(Target, io::Error),
+    /// The server's answer over HTTP is of no use; what is the matter with it, and what would do.
+    Answer(Target, String),
     /// A connection broke, or stayed silent too long, after it had been opened.
     Lost(Target, io::Error),
     /// The server sent something that is no reply to what was asked.
@@ -129,6 +152,10 @@ impl fmt::Display for Error {
                 f,
                 "cannot connect to {target}: {why}; is the server running, and does it listen there?"
             ),
+            Error::Unreachable(target, why) => {
+                write!(f, "cannot reach {target}: {why}; {}", remedy(target, why))
+            }
+            Error::Answer(target, what) => write!(f, "{target} {what}"),
             Error::Lost(target, why) => write!(
                 f,
                 "lost the connection to {target}: {why}; the server's log may say why"
@@ -152,10 +179,33 @@ impl fmt::Display for Error {
     }
 }
 
+/// What to look at if a server does not answer HTTP.
+fn remedy(target: &Target, why: &io::Error) -> &'static str {
+    match (target, why.kind()) {
+        (_, io::ErrorKind::PermissionDenied) => "ask as root or as the server's user",
+        (Target::Tcp(_), _) => "is the server running, with --http at this address?",
+        (Target::Unix(_), _) => "is the server running, and is this its admin socket?",
+    }
+}
+
+impl Error {
+    /// What is the matter, for those who know where: without the target and what would help.
+    pub fn why(&self) -> String {
+        match self {
+            Error::Connect(_, why) | Error::Unreachable(_, why) | Error::Lost(_, why) => {
+                why.to_string()
+            }
+            Error::Answer(_, what) => format!("it {what}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Connect(_, why)
+            | Error::Unreachable(_, why)
             | Error::Lost(_, why)
             | Error::Process(_, why)
             | Error::System(_, why) => Some(why),

@@ -1,11 +1,13 @@
 //! `stats`: asks a server for its statistics, as `stats` or `stats <argument>`, and prints them as
 //! a table.
 //!
-//! The binary calls [`fetch`] and prints [`Table`]. Blocking, over one short connection. Source:
+//! The binary calls [`fetch`] and prints [`Table`] or [`json`]. Blocking, over one short connection. Source:
 //! memcached's `protocol.txt`, "Statistics".
 //!
 //! Invariants: *bounded*, at most five seconds of silence and 16 MiB of lines; *one request*, an
 //! argument that would smuggle in a second one is refused before anything is sent.
+
+use serde::{Serialize, Serializer};
 
 use super::report::table;
 use super::{Error, Target, shown};
@@ -144,6 +146,19 @@ impl fmt::Display for Table<'_> {
     }
 }
 
+/// Statistics as one line of JSON: an object of the names and values in the server's order, all of them text as they came.
+pub fn json(pairs: &[(String, String)]) -> String {
+    serde_json::to_string(&Object(pairs)).expect("an object of text")
+}
+
+struct Object<'a>(&'a [(String, String)]);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +206,13 @@ mod tests {
     fn an_argument_that_only_acts_gives_nothing() {
         assert!(answered("RESET\r\n").unwrap().is_empty());
         assert!(answered("OK\r\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn json_has_the_same_pairs_in_the_same_order() {
+        let pairs = answered("STAT version 1.6 \"x\"\r\nSTAT pid 7\r\nEND\r\n").unwrap();
+        assert_eq!(json(&pairs), r#"{"version":"1.6 \"x\"","pid":"7"}"#);
+        assert_eq!(json(&[]), "{}");
     }
 
     #[test]
