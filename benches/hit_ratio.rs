@@ -29,7 +29,7 @@ fn options(policies: &str, memory_mib: &[u64]) -> Options {
         replayed: Units::First,
         values: vec![Values::Bytes(10_240)],
         validation_millis: 100,
-        warm_up_seconds: 600,
+        warm_up_seconds: Some(600),
         threads: NonZero::<usize>::MIN,
     }
 }

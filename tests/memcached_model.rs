@@ -177,9 +177,12 @@ fn trace(shape: &Shape) -> Trace {
             seed: 1,
             parameters: Vec::new(),
             millis,
+            recorded: None,
         },
         tokens: (0..tokens).map(|token| token_of(shape, token)).collect(),
         requests: requests.into_iter().map(request_of).collect(),
+        services: vec!["api".to_owned()],
+        changes: Vec::new(),
     }
 }
 
@@ -197,6 +200,7 @@ fn request_of((at, token): (u64, TokenId)) -> Request {
     Request {
         millis: at as u32,
         token,
+        service: 0,
     }
 }
 

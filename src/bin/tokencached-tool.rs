@@ -16,6 +16,7 @@ use clap::Parser;
 use tokencached::config::advise_flags::Advise;
 use tokencached::config::simulation_flags::{Format, Generate, Replay, Simulate};
 use tokencached::config::tool_flags::{Command, Load, Stats, ToolFlags, Top};
+use tokencached::config::watch_flags::{Record, Watch};
 use tokencached::config::{self, Action, Config, Machine, documents};
 use tokencached::server::check_files;
 use tokencached::tool::advise::{from_status, from_trace, trace_words};
@@ -25,13 +26,17 @@ use tokencached::tool::progress::Progress;
 use tokencached::tool::simulate::Simulation;
 use tokencached::tool::simulate::report::{page, records, table};
 use tokencached::tool::trace::{self, Trace};
-use tokencached::tool::{self, files, hold, idle, load, replay, stats, status, top};
+use tokencached::tool::{
+    self, files, hold, idle, load, record, replay, signals, stats, status, top, watch,
+};
 
 fn main() -> ExitCode {
     match ToolFlags::parse().command {
         Command::CheckConfig { options } => check_config(options),
         Command::Stats(flags) => ended(print_stats(&flags)),
-        Command::Top(flags) => ended(watch(&flags)),
+        Command::Top(flags) => ended(show_top(&flags)),
+        Command::Watch(flags) => ended(print_events(&flags)),
+        Command::Record(flags) => ended(record_trace(&flags)),
         Command::Load(flags) => ended(print_load(&flags)),
         Command::Generate(flags) => ended(write_trace(&flags)),
         Command::Simulate(flags) => ended(print_simulation(&flags)),
@@ -98,8 +103,22 @@ fn print_stats(flags: &Stats) -> Result<bool, tool::Error> {
     Ok(true)
 }
 
-fn watch(flags: &Top) -> Result<bool, tool::Error> {
+fn show_top(flags: &Top) -> Result<bool, tool::Error> {
     top::run(&flags.options()?)?;
+    Ok(true)
+}
+
+fn print_events(flags: &Watch) -> Result<bool, tool::Error> {
+    let (target, options) = flags.options();
+    watch::run(&target, &options, &mut io::stdout().lock())?;
+    Ok(true)
+}
+
+fn record_trace(flags: &Record) -> Result<bool, tool::Error> {
+    let ends = signals::ask_for_end()?;
+    let report = record::run(&flags.options(), &ends)?;
+    // Standard output may be where the trace went.
+    eprint!("{report}");
     Ok(true)
 }
 

@@ -43,6 +43,7 @@ mod sockets;
 mod source;
 pub mod tool_flags;
 mod units;
+pub mod watch_flags;
 
 use std::ffi::OsString;
 use std::fmt;

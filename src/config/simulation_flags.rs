@@ -85,21 +85,11 @@ pub struct Simulate {
         default_value = "16,64"
     )]
     pub memory: Vec<String>,
-    /// keystonemiddleware's token_cache_time, in seconds
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        value_delimiter = ',',
-        default_value = "300"
-    )]
+    /// keystonemiddleware's token_cache_time, in seconds (default: what a recorded trace says, else 300)
+    #[arg(long, value_name = "SECONDS", value_delimiter = ',')]
     pub ttl: Vec<u32>,
-    /// Units that the API has, each with a cache of its own
-    #[arg(
-        long,
-        value_name = "NUMBERS",
-        value_delimiter = ',',
-        default_value = "3"
-    )]
+    /// Units that the API has, each with a cache of its own (default: 1 for a recorded trace, else 3)
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     pub units: Vec<u32>,
     /// How requests are shared out to the units: roundrobin, leastconn or source
     #[arg(
@@ -123,9 +113,10 @@ pub struct Simulate {
     /// How long Keystone takes for a validation; requests meanwhile miss as well
     #[arg(long, value_name = "MS", default_value_t = 100)]
     pub validation_ms: u32,
-    /// Seconds at the start of a trace that are replayed and not counted
-    #[arg(long, value_name = "S", default_value_t = 1800)]
-    pub warm_up: u32,
+    /// Seconds at the start of a trace that are replayed and not counted (default: what a recorded trace
+    /// says, else 1800)
+    #[arg(long, value_name = "S")]
+    pub warm_up: Option<u32>,
     /// Caches replayed at once (default: one a core)
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZero<usize>>,

@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::advise_flags::Advise;
 use super::simulation_flags::{Generate, Replay, Simulate};
+use super::watch_flags::{Record, Watch};
 use crate::tool::load::{self, Values, parse_value_bytes, parse_values};
 use crate::tool::{DEFAULT_HTTP_PORT, Error, Target, top};
 
@@ -52,6 +53,15 @@ pub enum Command {
     ///
     /// What `stats --http` prints, live. ? shows the keys, q ends.
     Top(Top),
+    /// Show what a running server is asked, and what comes of it: a line for each command about a key
+    ///
+    /// For root and the server's own user. No key is shown, only what tells keys apart while this watches.
+    Watch(Watch),
+    /// Record what a running server is asked into a trace, for simulate and advise
+    ///
+    /// For root and the server's own user. Nothing in the trace leads back to a token. Ctrl-C ends it earlier; what
+    /// there is is written.
+    Record(Record),
     /// Drive a server with gets and sets, check every value, and say what they cost it
     Load(Load),
     /// Make a trace of token requests up: who asks an API with which token, and when
@@ -130,7 +140,7 @@ pub struct StatusServer {
 const DEFAULT_HTTP: &str = "127.0.0.1:9150";
 
 /// Where the server's admin socket is as a service.
-const DEFAULT_ADMIN: &str = "/run/tokencached/admin.sock";
+pub(super) const DEFAULT_ADMIN: &str = "/run/tokencached/admin.sock";
 
 impl StatusServer {
     /// The address that was given, if one was; looks a name up, which may block.
@@ -282,7 +292,7 @@ impl Load {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || "give a number of seconds above 0, such as 5 or 0.5".to_owned();
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
     Duration::try_from_secs_f64(seconds)

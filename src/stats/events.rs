@@ -63,6 +63,44 @@ pub enum Op {
     Decr,
 }
 
+impl Op {
+    /// All of them.
+    pub const ALL: [Op; 13] = [
+        Op::Get,
+        Op::Gat,
+        Op::Touch,
+        Op::Set,
+        Op::Add,
+        Op::Replace,
+        Op::Append,
+        Op::Prepend,
+        Op::Cas,
+        Op::Delete,
+        Op::Invalidate,
+        Op::Incr,
+        Op::Decr,
+    ];
+
+    /// Its one word, as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::Get => "get",
+            Op::Gat => "gat",
+            Op::Touch => "touch",
+            Op::Set => "set",
+            Op::Add => "add",
+            Op::Replace => "replace",
+            Op::Append => "append",
+            Op::Prepend => "prepend",
+            Op::Cas => "cas",
+            Op::Delete => "delete",
+            Op::Invalidate => "invalidate",
+            Op::Incr => "incr",
+            Op::Decr => "decr",
+        }
+    }
+}
+
 /// What a client got. Lengths are in bytes, times in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]

@@ -10,6 +10,7 @@
 use std::io;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -51,7 +52,7 @@ pub fn lines(target: &Target, path: &str) -> Result<Lines, Error> {
     Ok(Lines {
         target: target.clone(),
         asked,
-        received: Vec::new(),
+        received: BytesMut::new(),
         is_over: false,
         runtime,
     })
@@ -64,7 +65,7 @@ pub fn lines(target: &Target, path: &str) -> Result<Lines, Error> {
 pub struct Lines {
     target: Target,
     asked: Asked,
-    received: Vec<u8>,
+    received: BytesMut,
     is_over: bool,
     runtime: Runtime,
 }
@@ -73,31 +74,40 @@ impl Iterator for Lines {
     type Item = Result<String, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut searched = 0;
         loop {
-            let end = self.received[searched..].iter().position(|&b| b == b'\n');
-            if let Some(end) = end {
-                let rest = self.received.split_off(searched + end + 1);
-                return Some(Ok(self.taken(rest)));
-            }
-            if self.is_over {
-                let is_empty = self.received.is_empty();
-                return (!is_empty).then(|| Ok(self.taken(Vec::new())));
-            }
-            searched = self.received.len();
-            if let Err(error) = self.receive() {
-                self.is_over = true;
-                self.received.clear();
-                return Some(Err(error));
+            if let Some(next) = self.within(Duration::MAX) {
+                return next;
             }
         }
     }
 }
 
 impl Lines {
-    /// Waits for more of the answer.
-    fn receive(&mut self) -> Result<(), Error> {
-        match self.runtime.block_on(self.asked.body().frame()) {
+    /// The next line, as [`Iterator::next`] has it, or `None` if nothing has come within so long.
+    pub fn within(&mut self, patience: Duration) -> Option<Option<Result<String, Error>>> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.received[searched..]) {
+                return Some(Some(Ok(self.taken(searched + end + 1))));
+            }
+            if self.is_over {
+                let rest = self.received.len();
+                return Some((rest > 0).then(|| Ok(self.taken(rest))));
+            }
+            searched = self.received.len();
+            if let Err(error) = self.receive(patience)? {
+                self.is_over = true;
+                self.received.clear();
+                return Some(Some(Err(error)));
+            }
+        }
+    }
+
+    /// Waits for more of the answer; `None` if nothing has come.
+    fn receive(&mut self, patience: Duration) -> Option<Result<(), Error>> {
+        let body = self.asked.body();
+        let frame = async { timeout(patience, body.frame()).await.ok() };
+        Some(match self.runtime.block_on(frame)? {
             Some(Ok(frame)) => {
                 let data = frame.into_data().unwrap_or_default();
                 add(&mut self.received, &data, &self.target)
@@ -107,12 +117,12 @@ impl Lines {
                 self.is_over = true;
                 Ok(())
             }
-        }
+        })
     }
 
-    /// The line that was received, without its end; `rest` came behind it.
-    fn taken(&mut self, rest: Vec<u8>) -> String {
-        let line = std::mem::replace(&mut self.received, rest);
+    /// The first so many bytes that were received, as a line without its end.
+    fn taken(&mut self, bytes: usize) -> String {
+        let line = self.received.split_to(bytes);
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         String::from_utf8_lossy(line).into_owned()
@@ -204,15 +214,15 @@ fn refusal(status: StatusCode, path: &str, words: &str) -> String {
 }
 
 async fn whole(target: &Target, mut asked: Asked) -> Result<Vec<u8>, Error> {
-    let mut received = Vec::new();
+    let mut received = BytesMut::new();
     while let Some(frame) = asked.body().frame().await {
         let data = frame.map_err(|why| broken(target, why))?.into_data();
         add(&mut received, &data.unwrap_or_default(), target)?;
     }
-    Ok(received)
+    Ok(received.into())
 }
 
-fn add(received: &mut Vec<u8>, data: &[u8], target: &Target) -> Result<(), Error> {
+fn add(received: &mut BytesMut, data: &[u8], target: &Target) -> Result<(), Error> {
     if received.len() + data.len() > ANSWER_BYTES_MAX {
         let most = ANSWER_BYTES_MAX >> 20;
         let what = format!("answered more than {most} MiB: does a tokencached listen there?");

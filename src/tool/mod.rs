@@ -15,6 +15,7 @@
 //! - [`replay`] sends a [`trace`]'s requests to a server at their times and counts the hits, as
 //!   [`simulate`] does with models of caches.
 //!
+//! - [`watch`] shows what a running server is asked, [`record`] makes a [`trace`] of it.
 //! - [`generate`] makes a [`trace`] of token requests up; [`simulate`] replays traces through caches in
 //!   virtual time, [`replay`] through a server. They write [`files`] whole and show [`progress`].
 //! - [`advise`] says what other memory and another TTL would be worth, from a trace or from a server's [`status`].
@@ -39,8 +40,10 @@ pub mod pad;
 pub mod process;
 pub mod progress;
 pub mod random;
+pub mod record;
 pub mod replay;
 pub mod report;
+pub mod signals;
 pub mod simulate;
 pub mod stats;
 pub mod status;
@@ -48,6 +51,7 @@ pub mod tokens;
 pub mod top;
 pub mod trace;
 pub mod units;
+pub mod watch;
 pub mod wire;
 pub mod workload;
 

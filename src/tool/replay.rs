@@ -394,12 +394,16 @@ mod tests {
                 seed: 1,
                 parameters: Vec::new(),
                 millis: 0,
+                recorded: None,
             },
             tokens: Vec::new(),
             requests: vec![Request {
                 millis: 0,
                 token: 0,
+                service: 0,
             }],
+            services: Vec::new(),
+            changes: Vec::new(),
         }
     }
 

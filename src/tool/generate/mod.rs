@@ -33,11 +33,14 @@ pub fn generate(scenario: &Scenario, seed: u64, tick: impl Fn(u64)) -> Trace {
         seed,
         parameters: scenario.changes(),
         millis: scenario.millis(),
+        recorded: None,
     };
     Trace {
         about,
         tokens: generator.world.tokens,
         requests,
+        services: vec!["api".to_owned()],
+        changes: Vec::new(),
     }
 }
 
@@ -88,7 +91,11 @@ impl Iterator for Generator {
                 self.queue(millis, newcomer);
             }
             if let Some(token) = act.request {
-                return Some(Request { millis, token });
+                return Some(Request {
+                    millis,
+                    token,
+                    service: 0,
+                });
             }
         }
     }

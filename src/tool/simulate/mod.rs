@@ -30,6 +30,15 @@ use policy::spec::{Frame, Spec};
 use replay::{Conditions, FIRST_SECOND, Values, replay};
 use report::{Report, Row, Tally};
 
+/// What `token_cache_time` is by default.
+const TTL_SECONDS: Seconds = 300;
+
+/// Units of a made-up cloud.
+const UNITS: u32 = 3;
+
+/// How much of a made-up trace fills the caches, in milliseconds.
+const WARM_UP_MILLIS: u32 = 1_800_000;
+
 /// Which units' caches are replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Units {
@@ -46,9 +55,9 @@ pub struct Options {
     pub policies: Vec<Spec>,
     /// Bytes of each unit's cache.
     pub memory_bytes: Vec<u64>,
-    /// Values of `token_cache_time`.
+    /// Values of `token_cache_time`; none for the trace's own.
     pub ttl_seconds: Vec<Seconds>,
-    /// How many units the API has.
+    /// How many units the API has; none for as many as the trace is of.
     pub units: Vec<u32>,
     /// How requests are shared out to them.
     pub balances: Vec<Balance>,
@@ -58,8 +67,8 @@ pub struct Options {
     pub values: Vec<Values>,
     /// How long Keystone takes for a validation.
     pub validation_millis: u32,
-    /// Requests of this time at the start are replayed and not counted.
-    pub warm_up_seconds: u32,
+    /// Requests of this time at the start are replayed and not counted; `None` for as long as the trace needs.
+    pub warm_up_seconds: Option<u32>,
     /// Caches replayed at once; each takes the memory of one.
     pub threads: NonZero<usize>,
 }
@@ -97,22 +106,53 @@ impl Options {
         }
         Ok(())
     }
+}
 
-    /// Caches that one trace is replayed through, units counted each.
+/// Options with what they leave to the trace.
+#[derive(Debug)]
+struct Fitted<'a> {
+    asked: &'a Options,
+    ttl_seconds: Vec<Seconds>,
+    units: Vec<u32>,
+    warm_up_millis: u32,
+}
+
+impl<'a> Fitted<'a> {
+    fn new(asked: &'a Options, about: &About) -> Fitted<'a> {
+        let recorded = about.recorded.as_ref();
+        let either = |given: &[u32], default| match given {
+            [] => vec![default],
+            given => given.to_vec(),
+        };
+        let ttl_seconds = recorded.map_or(TTL_SECONDS, |recorded| recorded.ttl_seconds);
+        let warm_up = asked.warm_up_seconds.map(|it| it.saturating_mul(1000));
+        Fitted {
+            asked,
+            ttl_seconds: either(&asked.ttl_seconds, ttl_seconds),
+            // What was recorded is one unit's.
+            units: either(&asked.units, recorded.map_or(UNITS, |_| 1)),
+            warm_up_millis: warm_up.unwrap_or_else(|| {
+                recorded.map_or(WARM_UP_MILLIS, |recorded| recorded.warm_up_millis)
+            }),
+        }
+    }
+
+    /// Caches that the trace is replayed through, units counted each.
     fn replays(&self) -> u64 {
-        let units = |units: &u32| match self.replayed {
+        let asked = self.asked;
+        let units = |units: &u32| match asked.replayed {
             Units::First => 1,
             Units::All => u64::from(*units),
         };
-        let bounded = self
+        let bounded = asked
             .policies
             .iter()
             .filter(|spec| !spec.is_unbounded())
             .count();
-        let unbounded = self.policies.len() - bounded;
-        let caches = bounded * self.memory_bytes.len() * self.values.len() + unbounded;
+        let unbounded = asked.policies.len() - bounded;
+        let caches = bounded * asked.memory_bytes.len() * asked.values.len() + unbounded;
         let units: u64 = self.units.iter().map(units).sum();
-        units * (self.balances.len() * self.ttl_seconds.len() * caches) as u64
+        units * (asked.balances.len() * self.ttl_seconds.len() * caches) as u64
     }
 }
 
@@ -147,7 +187,8 @@ impl<'a> Simulation<'a> {
     /// counted, or values that are too long for a cache; [`Error::System`] if there is no memory.
     pub fn replay(&mut self, trace: &Trace, progress: &Progress) -> Result<(), Error> {
         self.options.check()?;
-        check_trace(trace, self.options)?;
+        let conditions = Fitted::new(self.options, &trace.about);
+        check_trace(trace, &conditions)?;
         if self.replayed.contains(&trace.about) {
             return Ok(());
         }
@@ -155,12 +196,11 @@ impl<'a> Simulation<'a> {
         let about = &trace.about;
         let label = self.label(about);
         let requests = trace.requests.len() as u64;
-        let work = self.options.replays() * requests;
+        let work = conditions.replays() * requests;
         progress.begin(&format!("replaying {} {}", about.name, about.seed), work);
         for (place, &balance) in self.options.balances.iter().enumerate() {
             // One unit gets all requests, however they are shared out.
-            let units = self
-                .options
+            let units = conditions
                 .units
                 .iter()
                 .filter(|units| place == 0 || **units > 1);
@@ -169,7 +209,7 @@ impl<'a> Simulation<'a> {
                 let group = Group {
                     trace,
                     label: &label,
-                    options: self.options,
+                    options: &conditions,
                     of_unit: &of_unit,
                     units,
                     balance,
@@ -245,9 +285,9 @@ fn what_is(name: &str) -> String {
         .unwrap_or_default()
 }
 
-fn check_trace(trace: &Trace, options: &Options) -> Result<(), Error> {
+fn check_trace(trace: &Trace, options: &Fitted<'_>) -> Result<(), Error> {
     let name = &trace.about.name;
-    let counted_from = options.warm_up_seconds.saturating_mul(1000);
+    let counted_from = options.warm_up_millis;
     let Some(last) = trace.requests.last() else {
         let what = format!("trace {name:?}: there is no request in it");
         return Err(Error::Options(what));
@@ -255,7 +295,7 @@ fn check_trace(trace: &Trace, options: &Options) -> Result<(), Error> {
     if last.millis < counted_from {
         return Err(Error::Options(format!(
             "trace {name:?}: no request comes after the warm-up of {} s; give a shorter --warm-up",
-            options.warm_up_seconds
+            options.warm_up_millis / 1000
         )));
     }
     let is_legitimate = |token: TokenId| trace.tokens[token as usize].kind == Kind::Legitimate;
@@ -266,7 +306,7 @@ fn check_trace(trace: &Trace, options: &Options) -> Result<(), Error> {
             "trace {name:?}: nobody but attackers and other users of the cache asks after the warm-up; there is no hit ratio of such"
         )));
     }
-    for values in &options.values {
+    for values in &options.asked.values {
         let longest = trace
             .tokens
             .iter()
@@ -296,7 +336,7 @@ struct Cache<'a> {
 struct Group<'a> {
     trace: &'a Trace,
     label: &'a str,
-    options: &'a Options,
+    options: &'a Fitted<'a>,
     of_unit: &'a [u8],
     units: u32,
     balance: Balance,
@@ -319,7 +359,7 @@ impl Group<'_> {
             .iter()
             .flat_map(|cache| (0..replayed).map(|unit| (*cache, unit as u8)))
             .collect();
-        let found = in_parallel(self.options.threads, &jobs, |(cache, unit)| {
+        let found = in_parallel(self.options.asked.threads, &jobs, |(cache, unit)| {
             self.replay(cache, *unit, progress)
         })?;
         let sums: Vec<Found> = found.chunks(replayed as usize).map(sum).collect();
@@ -331,7 +371,7 @@ impl Group<'_> {
     }
 
     fn units_replayed(&self) -> u32 {
-        match self.options.replayed {
+        match self.options.asked.replayed {
             Units::First => 1,
             Units::All => self.units,
         }
@@ -341,13 +381,12 @@ impl Group<'_> {
         let Options {
             policies,
             memory_bytes,
-            ttl_seconds,
             values,
             ..
-        } = self.options;
+        } = self.options.asked;
         let mut caches = Vec::new();
         for &values in values {
-            for &ttl_seconds in ttl_seconds {
+            for &ttl_seconds in &self.options.ttl_seconds {
                 for &memory_bytes in memory_bytes {
                     let of = |spec| Cache {
                         spec,
@@ -384,8 +423,8 @@ impl Group<'_> {
         let conditions = Conditions {
             values: cache.values,
             ttl_seconds: cache.ttl_seconds,
-            validation_millis: self.options.validation_millis,
-            warm_up_millis: self.options.warm_up_seconds.saturating_mul(1000),
+            validation_millis: self.options.asked.validation_millis,
+            warm_up_millis: self.options.warm_up_millis,
         };
         let frame = Frame {
             memory_bytes: cache.memory_bytes,
@@ -430,9 +469,7 @@ impl Group<'_> {
 
     fn row(&self, cache: &Cache<'_>, found: &Found) -> Row {
         let about = &self.trace.about;
-        let counted = about
-            .millis
-            .saturating_sub(self.options.warm_up_seconds.saturating_mul(1000));
+        let counted = about.millis.saturating_sub(self.options.warm_up_millis);
         Row {
             scenario: self.label.to_owned(),
             seed: about.seed,

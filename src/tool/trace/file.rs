@@ -6,9 +6,10 @@
 //! 8 bytes   "tctrace\n"
 //! 4         version, little endian
 //! 4         length of what follows
-//! ...       JSON: name, seed, parameters, duration, number of tokens and of requests
+//! ...       JSON: name, seed, parameters, duration, services, what it was recorded from, number of tokens and of requests
 //! ...       for each token: kind (1 byte), source, value bytes, packed bytes
-//! ...       for each request: milliseconds since the one before, token
+//! ...       for each request and change: milliseconds since the one before, token, and the service times four, plus 0
+//!           for a look-up, or the number of what was done
 //! 4         CRC-32 of all before, little endian
 //! ```
 //!
@@ -23,18 +24,22 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{About, Kind, Request, Token, Trace};
+use super::{About, Change, Kind, Op, Recorded, Request, SERVICES_MAX, Token, Trace};
 use crate::tool::Error;
 
 const MAGIC: &[u8; 8] = b"tctrace\n";
 
 /// The version that is written, and the only one that is read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest name of a trace, and longest assignment to a parameter.
 const NAME_BYTES_MAX: usize = 100;
 
 const HEAD_BYTES_MAX: u32 = 1 << 20;
+
+/// Bits of what was done, below the service.
+const OP_BITS: u32 = 2;
+const LOOK_UP: u32 = 0;
 
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -42,7 +47,10 @@ struct Head {
     seed: u64,
     parameters: Vec<String>,
     millis: u32,
+    services: Vec<String>,
+    recorded: Option<Recorded>,
     tokens: u64,
+    /// And changes.
     requests: u64,
 }
 
@@ -123,7 +131,9 @@ fn write_to(file: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         parameters: trace.about.parameters.clone(),
         millis: trace.about.millis,
         tokens: trace.tokens.len() as u64,
-        requests: trace.requests.len() as u64,
+        services: trace.services.clone(),
+        recorded: trace.about.recorded,
+        requests: (trace.requests.len() + trace.changes.len()) as u64,
     };
     let head = serde_json::to_vec(&head)?;
     out.write_all(MAGIC)?;
@@ -137,14 +147,29 @@ fn write_to(file: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             .try_for_each(|number| write_number(&mut out, number))?;
     }
     let mut before = 0;
-    for request in &trace.requests {
+    for (request, op) in by_time(trace) {
+        let kind = u32::from(request.service) << OP_BITS | op.map_or(LOOK_UP, |op| op as u32);
         write_number(&mut out, request.millis - before)?;
         write_number(&mut out, request.token)?;
+        write_number(&mut out, kind)?;
         before = request.millis;
     }
     let sum = out.sum.clone().finalize();
     out.write_all(&sum.to_le_bytes())?;
     out.flush()
+}
+
+/// Requests and changes in the order of their time.
+fn by_time(trace: &Trace) -> impl Iterator<Item = (Request, Option<Op>)> {
+    let mut requests = trace.requests.iter().peekable();
+    let mut changes = trace.changes.iter().peekable();
+    std::iter::from_fn(move || {
+        let until = requests.peek().map_or(u32::MAX, |request| request.millis);
+        match changes.next_if(|change| change.request.millis < until || requests.len() == 0) {
+            Some(change) => Some((change.request, Some(change.op))),
+            None => requests.next().map(|request| (*request, None)),
+        }
+    })
 }
 
 fn read_from(file: impl Read) -> Result<Trace, Fault> {
@@ -154,7 +179,7 @@ fn read_from(file: impl Read) -> Result<Trace, Fault> {
     for _ in 0..head.tokens {
         tokens.push(read_token(&mut from)?);
     }
-    let mut requests = Vec::new();
+    let (mut requests, mut changes) = (Vec::new(), Vec::new());
     let mut millis = 0u32;
     for _ in 0..head.requests {
         millis = millis
@@ -165,7 +190,21 @@ fn read_from(file: impl Read) -> Result<Trace, Fault> {
         if token as usize >= tokens.len() {
             return Err(Fault::Damaged("a request with an unknown token"));
         }
-        requests.push(Request { millis, token });
+        let kind = read_number(&mut from)?;
+        let service = u8::try_from(kind >> OP_BITS).unwrap_or(u8::MAX);
+        if usize::from(service) >= head.services.len() {
+            return Err(Fault::Damaged("a request of an unknown service"));
+        }
+        let request = Request {
+            millis,
+            token,
+            service,
+        };
+        let op = kind & ((1 << OP_BITS) - 1);
+        match Op::ALL.into_iter().find(|known| *known as u32 == op) {
+            Some(op) => changes.push(Change { request, op }),
+            None => requests.push(request),
+        }
     }
     let sum = from.sum.clone().finalize();
     if u32::from_le_bytes(read_bytes(&mut from)?) != sum {
@@ -179,6 +218,8 @@ fn read_from(file: impl Read) -> Result<Trace, Fault> {
         seed,
         parameters,
         millis,
+        services,
+        recorded,
         ..
     } = head;
     Ok(Trace {
@@ -187,9 +228,12 @@ fn read_from(file: impl Read) -> Result<Trace, Fault> {
             seed,
             parameters,
             millis,
+            recorded,
         },
         tokens,
         requests,
+        services,
+        changes,
     })
 }
 
@@ -212,9 +256,13 @@ fn read_head(from: &mut impl Read) -> Result<Head, Fault> {
     let head: Head = serde_json::from_slice(&head)
         .map_err(|_| Fault::Damaged("its head cannot be understood"))?;
     let is_plain = |text: &String| text.len() <= NAME_BYTES_MAX && !text.contains(char::is_control);
-    match is_plain(&head.name) && head.parameters.iter().all(is_plain) {
+    let names = head.parameters.iter().chain(&head.services);
+    if !is_plain(&head.name) || !names.into_iter().all(is_plain) {
+        return Err(Fault::Damaged("its name is no name"));
+    }
+    match head.services.len() <= SERVICES_MAX {
         true => Ok(head),
-        false => Err(Fault::Damaged("its name is no name")),
+        false => Err(Fault::Damaged("it has too many services")),
     }
 }
 
@@ -328,6 +376,36 @@ mod tests {
     }
 
     #[test]
+    fn what_was_recorded_is_read_with_its_services_and_changes() {
+        let mut trace = small();
+        trace.services = vec!["nova".into(), "glance".into()];
+        trace.about.recorded = Some(Recorded {
+            warm_up_millis: 5_000,
+            ttl_seconds: 300,
+            memory_bytes: 64 << 20,
+            look_ups: 10,
+            hits: 9,
+            lost: 1,
+        });
+        let request = |millis, service| Request {
+            millis,
+            token: 1,
+            service,
+        };
+        let last = trace.requests.last().unwrap().millis;
+        trace.requests[5].service = 1;
+        trace.changes = [(0, Op::Set), (last / 2, Op::Delete), (last, Op::Touch)]
+            .map(|(millis, op)| Change {
+                request: request(millis, 1),
+                op,
+            })
+            .into();
+        assert!(read_from(&bytes(&trace)[..]).unwrap() == trace);
+        trace.changes[0].request.service = 2;
+        assert!(fault(&bytes(&trace)).contains("unknown service"));
+    }
+
+    #[test]
     fn a_trace_cut_anywhere_is_told_from_a_whole_one() {
         let whole = bytes(&small());
         assert!(fault(&[]).contains("no trace"));
@@ -345,8 +423,8 @@ mod tests {
         let whole = bytes(&small());
         assert!(fault(b"#!/bin/sh\necho").contains("no trace"));
         let mut newer = whole.clone();
-        newer[8] = 2;
-        assert!(fault(&newer).contains("version 2"));
+        newer[8] = 3;
+        assert!(fault(&newer).contains("version 3"));
         for at in (16..whole.len()).step_by(997) {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x10;

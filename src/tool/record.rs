@@ -1,0 +1,375 @@
+//! A running server's accesses, recorded into a trace that `simulate` and `advise` replay.
+//!
+//! Asks the admin socket, as `watch` does. Keys become numbers in the order in which they come; what was cached before
+//! the recording began, and is hit, is put at the head of the trace, as old as it was (its warm-up).
+//!
+//! Invariants:
+//! - nothing in a trace leads back to a token: not even the hashes of keys that the server sends are in it;
+//! - bounded in time and in bytes; the file is whole or not there.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::trace::{
+    About, Change, Kind, Op, Recorded, Request, SERVICES_MAX, Token, TokenId, Trace, file,
+};
+use super::units::{count, part, percent};
+use super::watch::Lines;
+use super::{Error, Target, files, status};
+use crate::stats::events::{self, Event, KeyHash, Outcome};
+use crate::stats::watch_line::Line;
+
+/// How often it is looked whether the end is asked for.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The most that a key takes in a file, and an access.
+const KEY_BYTES: u64 = 16;
+const ACCESS_BYTES: u64 = 12;
+
+/// What `token_cache_time` is taken for where no event tells.
+const TTL_SECONDS: u32 = 300;
+
+/// What to record, and how much of it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The server's admin socket.
+    pub target: Target,
+    /// The file, which must not be there half written.
+    pub output: PathBuf,
+    /// How long.
+    pub time: Duration,
+    /// Bytes of the file, at most.
+    pub bytes_max: u64,
+}
+
+/// What was recorded.
+#[derive(Debug)]
+pub struct Report {
+    path: PathBuf,
+    recorded: Recorded,
+    tokens: usize,
+    left_out: u64,
+    millis: u32,
+    is_full: bool,
+}
+
+/// Records until the time is over, the file is full, or `ends` says so; then writes the file.
+///
+/// # Errors
+/// Those of [`Lines::begin`]; a server that ends earlier ends the recording, and what there is is written.
+/// [`Error::File`] if it cannot be, [`Error::Options`] if nobody has asked for anything.
+pub fn run(options: &Options, ends: &AtomicBool) -> Result<Report, Error> {
+    files::check(&options.output)?;
+    let status = status::fetch(&options.target)?;
+    let mut lines = Lines::begin(&options.target)?;
+    let mut recorder = Recorder::default();
+    let begun = Instant::now();
+    let mut is_full = false;
+    while begun.elapsed() < options.time && !ends.load(Relaxed) && !is_full {
+        let left = options.time.saturating_sub(begun.elapsed());
+        match lines.within(left.min(LOOK)) {
+            None => {}
+            Some(Ok((_, Line::Event(event)))) => recorder.note(&event),
+            Some(Ok((_, Line::Lost { count }))) => recorder.lost += count,
+            Some(Ok((_, Line::Begun(_)))) => {}
+            Some(Err(Error::Lost(..))) => break,
+            Some(Err(error)) => return Err(error),
+        }
+        is_full = recorder.bytes() >= options.bytes_max;
+    }
+    let left_out = recorder.left_out();
+    let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
+    let trace = recorder.trace(millis, status.memory.limit_bytes);
+    let Some(recorded) = trace.about.recorded.filter(|_| !trace.requests.is_empty()) else {
+        let what = "nobody looked anything up that was ever stored: nothing is recorded; record for longer, while the services are at work";
+        return Err(Error::Options(what.to_owned()));
+    };
+    file::write(&options.output, &trace)?;
+    Ok(Report {
+        path: options.output.clone(),
+        recorded,
+        tokens: trace.tokens.len(),
+        left_out,
+        millis,
+        is_full,
+    })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Recorded {
+            look_ups,
+            hits,
+            lost,
+            ..
+        } = self.recorded;
+        let path = self.path.display();
+        let (all, tokens) = (count(look_ups), count(self.tokens as u64));
+        let ratio = percent(part(hits, look_ups));
+        let seconds = f64::from(self.millis) / 1_000.0;
+        writeln!(
+            f,
+            "{path}: {all} look-ups of {tokens} keys in {seconds:.1} s; {ratio} of them hit"
+        )?;
+        if self.is_full {
+            writeln!(
+                f,
+                "it has reached its size and ends there; --size allows more"
+            )?;
+        }
+        if self.left_out > 0 {
+            let left_out = count(self.left_out);
+            writeln!(f, "left out: {left_out} look-ups of what was never stored")?;
+        }
+        if lost > 0 {
+            let lost = count(lost);
+            writeln!(
+                f,
+                "lost: {lost} events, which came faster than they were taken; what is replayed differs by as much"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What is known of a key.
+#[derive(Debug, Default)]
+struct Key {
+    service: u8,
+    /// Lengths of its value as it came and as it is kept, once it was there.
+    bytes: Option<(u32, u32)>,
+    /// It does not expire.
+    is_lasting: bool,
+}
+
+/// What was told so far.
+#[derive(Debug, Default)]
+struct Recorder {
+    numbers: HashMap<KeyHash, TokenId>,
+    keys: Vec<Key>,
+    services: Vec<String>,
+    requests: Vec<(Request, bool)>,
+    changes: Vec<Change>,
+    /// Keys that were cached before, and when they were: milliseconds before the beginning.
+    warm: Vec<(u32, TokenId)>,
+    /// For how long values were to be held, and how many; the second where no set was seen.
+    held_seconds: [HashMap<u32, u64>; 2],
+    lost: u64,
+}
+
+impl Recorder {
+    fn note(&mut self, event: &Event<String>) {
+        let millis = u32::try_from(event.at_ms).unwrap_or(u32::MAX);
+        let service = self.service(&event.service);
+        let token = self.number(event.key, service);
+        let was_known = self.keys[token as usize].bytes.is_some();
+        self.learn(token, &event.outcome);
+        if let (Outcome::Hit { age_seconds, .. }, false) = (&event.outcome, was_known) {
+            let age_millis = age_seconds.saturating_mul(1_000);
+            self.warm.push((age_millis.saturating_sub(millis), token));
+        }
+        let request = Request {
+            millis,
+            token,
+            service,
+        };
+        let changed = match event.op {
+            events::Op::Get | events::Op::Gat => {
+                let is_hit = matches!(event.outcome, Outcome::Hit { .. });
+                self.requests.push((request, is_hit));
+                return;
+            }
+            events::Op::Touch => Op::Touch,
+            events::Op::Delete | events::Op::Invalidate => Op::Delete,
+            _ => Op::Set,
+        };
+        let is_change = !matches!(
+            event.outcome,
+            Outcome::Miss { .. } | Outcome::NotStored { .. } | Outcome::NotFound
+        );
+        if is_change {
+            self.changes.push(Change {
+                request,
+                op: changed,
+            });
+        }
+    }
+
+    fn service(&mut self, label: &str) -> u8 {
+        let known = self.services.iter().position(|known| known == label);
+        let place = known.unwrap_or_else(|| {
+            if self.services.len() < SERVICES_MAX {
+                self.services.push(label.to_owned());
+            }
+            self.services.len() - 1
+        });
+        place as u8
+    }
+
+    /// The number of a key, a new one if it is new.
+    fn number(&mut self, key: KeyHash, service: u8) -> TokenId {
+        let next = self.keys.len() as TokenId;
+        let number = *self.numbers.entry(key).or_insert(next);
+        if number == next {
+            self.keys.push(Key {
+                service,
+                ..Key::default()
+            });
+        }
+        number
+    }
+
+    /// Notes what an event tells of a value.
+    fn learn(&mut self, token: TokenId, outcome: &Outcome) {
+        let (ttl_seconds, value_bytes, stored_bytes, which) = match *outcome {
+            Outcome::Hit {
+                age_seconds,
+                ttl_seconds,
+                value_bytes,
+                stored_bytes,
+            } => {
+                let held = ttl_seconds.map(|left| left.saturating_add(age_seconds));
+                (held, value_bytes, stored_bytes, 1)
+            }
+            Outcome::Stored {
+                ttl_seconds,
+                value_bytes,
+                stored_bytes,
+            } => (ttl_seconds, value_bytes, stored_bytes, 0),
+            _ => return,
+        };
+        let key = &mut self.keys[token as usize];
+        let short = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        key.bytes = Some((short(value_bytes), short(stored_bytes)));
+        key.is_lasting = ttl_seconds.is_none();
+        if let Some(seconds) = ttl_seconds {
+            *self.held_seconds[which].entry(seconds).or_default() += 1;
+        }
+    }
+
+    /// What a file of it takes, at most.
+    fn bytes(&self) -> u64 {
+        let accesses = self.requests.len() + self.changes.len() + self.warm.len();
+        accesses as u64 * ACCESS_BYTES + self.keys.len() as u64 * KEY_BYTES
+    }
+
+    /// Look-ups of keys that were never there.
+    fn left_out(&self) -> u64 {
+        let unknown =
+            |(request, _): &&(Request, bool)| self.keys[request.token as usize].bytes.is_none();
+        self.requests.iter().filter(unknown).count() as u64
+    }
+
+    fn ttl_seconds(&self) -> u32 {
+        let most = |held: &HashMap<u32, u64>| {
+            let usual = held
+                .iter()
+                .max_by_key(|&(&seconds, &times)| (times, seconds));
+            usual.map(|(&seconds, _)| seconds)
+        };
+        let found = self.held_seconds.iter().find_map(most);
+        found.unwrap_or(TTL_SECONDS)
+    }
+
+    /// The trace of what was recorded in so long.
+    fn trace(self, millis: u32, memory_bytes: u64) -> Trace {
+        let ttl_seconds = self.ttl_seconds();
+        let begins_at = self.begins_at();
+        let (tokens, number) = self.tokens();
+        let renumbered = |request: &Request| {
+            Some(Request {
+                millis: request.millis.saturating_add(begins_at),
+                token: number[request.token as usize]?,
+                ..*request
+            })
+        };
+        let counted = |(request, _): &&(Request, bool)| {
+            let key = &self.keys[request.token as usize];
+            key.bytes.is_some() && !key.is_lasting
+        };
+        let look_ups = self.requests.iter().filter(counted);
+        let hits = look_ups.clone().filter(|(_, is_hit)| *is_hit).count();
+        let recorded = Recorded {
+            warm_up_millis: begins_at,
+            ttl_seconds,
+            memory_bytes,
+            look_ups: look_ups.count() as u64,
+            hits: hits as u64,
+            lost: self.lost,
+        };
+        let mut requests: Vec<Request> = self.warm_up(begins_at, &number);
+        let heard = self.requests.iter();
+        requests.extend(heard.filter_map(|(request, _)| renumbered(request)));
+        let changes = self.changes.iter().filter_map(|change| {
+            Some(Change {
+                request: renumbered(&change.request)?,
+                op: change.op,
+            })
+        });
+        let last = requests.last().map_or(0, |request| request.millis);
+        let mut changes: Vec<Change> = changes.collect();
+        // Workers tell side by side.
+        requests.sort_by_key(|request| request.millis);
+        changes.sort_by_key(|change| change.request.millis);
+        let last_change = changes.last().map_or(0, |change| change.request.millis);
+        Trace {
+            about: About {
+                name: "recorded".to_owned(),
+                seed: 0,
+                parameters: Vec::new(),
+                millis: millis.saturating_add(begins_at).max(last).max(last_change),
+                recorded: Some(recorded),
+            },
+            tokens,
+            requests,
+            services: self.services,
+            changes,
+        }
+    }
+
+    /// How long before the recording the oldest of what was cached is put.
+    fn begins_at(&self) -> u32 {
+        let of_tokens = self.warm.iter().filter(|(_, token)| {
+            // What lasts may be weeks old, and is as good at the very beginning.
+            !self.keys[*token as usize].is_lasting
+        });
+        of_tokens.map(|&(before, _)| before).max().unwrap_or(0)
+    }
+
+    fn warm_up(&self, begins_at: u32, number: &[Option<TokenId>]) -> Vec<Request> {
+        let of_warm = |&(before, token): &(u32, TokenId)| {
+            Some(Request {
+                millis: begins_at.saturating_sub(before),
+                token: number[token as usize]?,
+                service: self.keys[token as usize].service,
+            })
+        };
+        let mut requests: Vec<Request> = self.warm.iter().filter_map(of_warm).collect();
+        requests.sort_by_key(|request| request.millis);
+        requests
+    }
+
+    /// The keys that were ever there, and the number of each among those.
+    fn tokens(&self) -> (Vec<Token>, Vec<Option<TokenId>>) {
+        let mut tokens = Vec::new();
+        let number = self.keys.iter().map(|key| {
+            let (value_bytes, packed_bytes) = key.bytes?;
+            tokens.push(Token {
+                kind: match key.is_lasting {
+                    true => Kind::Lasting,
+                    false => Kind::Legitimate,
+                },
+                source: key.service.into(),
+                value_bytes,
+                packed_bytes,
+            });
+            Some(tokens.len() as TokenId - 1)
+        });
+        let number = number.collect();
+        (tokens, number)
+    }
+}
