@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use super::advise_flags::Advise;
 use super::simulation_flags::{Generate, Replay, Simulate};
@@ -108,6 +108,7 @@ impl Server {
 
 /// `stats`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("server").args(["target", "http", "admin"])))]
 pub struct Stats {
     /// The server.
     #[command(flatten)]
@@ -128,11 +129,10 @@ pub struct Stats {
 pub struct StatusServer {
     /// Ask at the server's --http how it does: HOST or HOST:PORT [default: 127.0.0.1:9150]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = DEFAULT_HTTP,
-        conflicts_with_all = ["admin", "target"])]
+        conflicts_with = "admin")]
     pub http: Option<String>,
     /// Ask over the server's admin socket how it does [default: /run/tokencached/admin.sock]
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = DEFAULT_ADMIN,
-        conflicts_with = "target")]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = DEFAULT_ADMIN)]
     pub admin: Option<PathBuf>,
 }
 

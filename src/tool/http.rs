@@ -233,11 +233,14 @@ fn add(received: &mut BytesMut, data: &[u8], target: &Target) -> Result<(), Erro
 }
 
 fn broken(target: &Target, why: hyper::Error) -> Error {
-    if why.is_parse() {
-        let what = "answers in something else than HTTP: is this the server's --http?";
-        return Error::Answer(target.clone(), what.to_owned());
-    }
-    Error::Lost(target.clone(), io::Error::other(why))
+    let what = if why.is_parse() {
+        "answers in something else than HTTP: is this where the server has its --http?"
+    } else if why.is_incomplete_message() {
+        "closes the connection without an answer: is this where the server has its --http?"
+    } else {
+        return Error::Lost(target.clone(), io::Error::other(why));
+    };
+    Error::Answer(target.clone(), what.to_owned())
 }
 
 #[cfg(test)]
@@ -329,7 +332,7 @@ mod tests {
     fn an_answer_that_breaks_off_is_no_answer() {
         let message = why("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
         assert!(message.contains("lost the connection"), "{message}");
-        assert!(why("").contains("lost the connection"));
+        assert!(why("").contains("without an answer"));
     }
 
     #[test]

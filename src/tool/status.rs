@@ -179,11 +179,14 @@ pub fn cause(name: &str) -> String {
     harmless(&name.replace('_', " "))
 }
 
-/// All misses by cause, in a line.
+/// The misses by cause, in a line.
 pub fn misses(status: &Status) -> String {
-    let causes = status.misses.iter();
+    let causes = status.misses.iter().filter(|missed| missed.count > 0);
     let causes = causes.map(|m| format!("{} {}", units::count(m.count), cause(&m.cause)));
-    format!("Misses: {}", causes.collect::<Vec<_>>().join(", "))
+    match causes.collect::<Vec<_>>() {
+        none if none.is_empty() => "Misses: none".to_owned(),
+        causes => format!("Misses: {}", causes.join(", ")),
+    }
 }
 
 /// What is in use, what is held, and what more memory would be worth.
@@ -208,9 +211,8 @@ pub fn used(memory: &Memory) -> String {
 /// Items, and what packing makes of values.
 pub fn held(memory: &Memory) -> String {
     let mut held = format!("{} items", units::count(memory.items));
-    if memory.items > 0 {
-        let mean = units::bytes(memory.item_bytes / memory.items);
-        held += &format!(" of {mean} on average");
+    if let Some(mean) = memory.item_bytes.checked_div(memory.items) {
+        held += &format!(" of {} on average", units::bytes(mean));
     }
     held += &format!(", {} evicted", units::count(memory.evictions));
     let packed = units::part(memory.packed_into_bytes, memory.packed_from_bytes);
@@ -243,4 +245,72 @@ pub fn connections(status: &Status) -> String {
         units::count(connections.rejected),
         units::count(connections.refused)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::status::{Missed, ServiceStatus};
+
+    #[test]
+    fn a_status_is_read_as_the_server_writes_it() {
+        let mut status = Status {
+            format: FORMAT,
+            unix_seconds: 5,
+            ..Status::default()
+        };
+        status.services.push(ServiceStatus::default());
+        let written = serde_json::to_vec(&status).unwrap();
+        assert_eq!(parse(&written).unwrap(), status);
+        assert_eq!(parse(json(&status).as_bytes()).unwrap(), status);
+    }
+
+    #[test]
+    fn another_format_is_not_guessed_at() {
+        let what = parse(br#"{"format":2,"unix_seconds":"a word"}"#).unwrap_err();
+        assert!(what.contains("format 2"), "{what}");
+        assert!(what.contains("this tool 1"), "{what}");
+    }
+
+    #[test]
+    fn what_is_no_status_is_told_in_one_line() {
+        for answer in [
+            "",
+            "ok\n",
+            "<html>",
+            "{}",
+            "[]",
+            r#"{"format":"1"}"#,
+            r#"{"format":1}"#,
+        ] {
+            let what = parse(answer.as_bytes()).unwrap_err();
+            assert!(what.contains("no status"), "{answer}: {what}");
+            assert!(!what.contains('\n'), "{what}");
+        }
+    }
+
+    #[test]
+    fn the_text_has_the_numbers_and_does_nothing_to_a_terminal() {
+        let mut status = Status::default();
+        status.total.hits = 1_234;
+        status.services.push(ServiceStatus {
+            service: "no\x1b[2Jva".to_owned(),
+            hits: 935,
+            misses: 65,
+            ..ServiceStatus::default()
+        });
+        status.misses.push(Missed {
+            cause: "never_seen".to_owned(),
+            count: 4_321,
+        });
+        let text = Text(&status).to_string();
+        for said in [
+            "1,234",
+            "no?[2Jva    93.5 %     1,000",
+            "Misses: 4,321 never seen",
+        ] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+        assert!(!text.contains('\x1b'));
+    }
 }

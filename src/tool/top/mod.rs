@@ -11,6 +11,8 @@
 mod chart;
 mod model;
 mod panels;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::io::{self, IsTerminal};

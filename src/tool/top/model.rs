@@ -144,8 +144,10 @@ mod tests {
     }
 
     fn model() -> Model {
-        let mut status = Status::default();
-        status.services = vec![ServiceStatus::default(); 10];
+        let status = Status {
+            services: vec![ServiceStatus::default(); 10],
+            ..Status::default()
+        };
         Model::new(&target(), status, "12:00:00", false)
     }
 

@@ -19,6 +19,9 @@ use crate::tool::units::{self, harmless};
 /// Below this width, words are short.
 const SHORT: u16 = 60;
 
+/// From this width on, there is room for more of them.
+const LONG: u16 = 80;
+
 /// Columns of a chart that name its highest and its lowest value.
 const SCALE_WIDTH: u16 = 8;
 
@@ -62,7 +65,7 @@ impl Style {
 
 /// A line above a part, with its name.
 pub(super) fn heading(name: &str) -> Block<'static> {
-    let name = Span::styled(format!(" {name} "), Modifier::BOLD);
+    let name = Span::styled(format!("{name} "), Modifier::BOLD);
     Block::new()
         .borders(Borders::TOP)
         .border_style(Modifier::DIM)
@@ -106,7 +109,7 @@ pub(super) fn headline(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let lines = vec![
         hit_rates(model, is_short),
         load(model, is_short),
-        saved(model, is_short),
+        saved(model, area.width),
     ];
     frame.render_widget(Paragraph::new(lines), area);
 }
@@ -150,21 +153,16 @@ fn load(model: &Model, is_short: bool) -> Line<'static> {
     Line::from(spans)
 }
 
-fn saved(model: &Model, is_short: bool) -> Line<'static> {
+fn saved(model: &Model, width: u16) -> Line<'static> {
     let day = model.status.windows.get(3).copied().unwrap_or_default();
-    let all = model.status.total.saved_ms;
-    let mut spans = vec![
-        label("Saved", is_short),
-        bold(status::about(day.served.saved_ms)),
-    ];
-    if is_short {
-        spans.push(Span::raw(" of CPU, last day"));
-    } else {
-        spans.push(Span::raw(" of Keystone's CPU in the last day, "));
-        spans.push(Span::raw(units::milliseconds(all)));
-        spans.push(Span::raw(" in all"));
-    }
-    Line::from(spans)
+    let all = units::milliseconds(model.status.total.saved_ms);
+    let saved = bold(status::about(day.served.saved_ms));
+    let words = match width {
+        0..SHORT => " of CPU, last day".to_owned(),
+        SHORT..LONG => " of Keystone's CPU in the last day".to_owned(),
+        LONG.. => format!(" of Keystone's CPU in the last day, {all} in all"),
+    };
+    Line::from(vec![label("Saved", width < SHORT), saved, Span::raw(words)])
 }
 
 fn label(name: &str, is_short: bool) -> Span<'static> {
@@ -312,20 +310,27 @@ pub(super) fn tail(frame: &mut Frame<'_>, model: &Model, area: Rect) {
             bold(open),
             Span::raw(format!(" open, {} turned away", units::count(away))),
         ]),
-        Line::from(status::misses(&model.status)),
+        Line::from(whole_parts(status::misses(&model.status), area.width)),
     ];
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// Which services are shown, if not all.
-pub(super) fn services_heading(model: &Model) -> String {
-    let (all, shown) = (model.status.services.len(), model.services_shown);
-    if all <= shown {
-        return "Services".to_owned();
+/// As many parts of a list as fit.
+fn whole_parts(mut list: String, width: u16) -> String {
+    while list.chars().count() > width.into()
+        && let Some((fits, _)) = list.rsplit_once(", ")
+    {
+        list.truncate(fits.len());
     }
-    let first = model.scrolled + 1;
+    list
+}
+
+/// Which services are shown, if not all.
+pub(super) fn services_shown(model: &Model) -> Option<String> {
+    let (all, shown) = (model.status.services.len(), model.services_shown);
     let last = (model.scrolled + shown).min(all);
-    format!("Services {first}-{last} of {all}, \u{2191}\u{2193} scrolls")
+    let first = model.scrolled + 1;
+    (all > shown).then(|| format!("services {first}-{last} of {all}"))
 }
 
 /// A column of the table of services.

@@ -20,7 +20,7 @@ const LEAST: (u16, u16) = (40, 12);
 /// From here on, things stand side by side, and sections have headings.
 const WIDE: (u16, u16) = (80, 24);
 
-/// Lines of the wide picture that are neither charts nor the lower part: title, headline, footer, gap.
+/// Columns of the lists of misses and connections.
 const MISSES_WIDTH: u16 = 26;
 
 /// Lines of a list of services that is worth its place: heading, names of columns, three services.
@@ -63,10 +63,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
             let told = Paragraph::new(told).wrap(Wrap { trim: true });
             frame.render_widget(told.style(style), foot);
         }
-        None => {
-            let keys = if area.width < 60 { KEYS_SHORT } else { KEYS };
-            frame.render_widget(Line::styled(keys, Modifier::DIM), foot);
-        }
+        None => footer_line(frame, model, foot),
     }
     if model.shows_keys {
         show_keys(frame, area);
@@ -120,15 +117,14 @@ fn wide(frame: &mut Frame<'_>, model: &mut Model, area: Rect) {
 /// One below the other; what there is no room for is left out, the least important first.
 fn narrow(frame: &mut Frame<'_>, model: &mut Model, area: Rect) {
     let verdict = lines(&panels::verdict(model), area.width).min(3);
-    let needed = 1 + 3 + 1 + verdict + SERVICES_LEAST;
-    let mut spare = area.height.saturating_sub(needed);
-    let mut take = |wanted: u16| {
-        let taken = if spare >= wanted { wanted } else { 0 };
-        spare -= taken;
-        taken
+    let spare = area
+        .height
+        .saturating_sub(1 + 3 + 1 + verdict + SERVICES_LEAST);
+    let (tail, chart) = match spare {
+        0..2 => (0, 0),
+        2..7 => (2, 0),
+        _ => (2, 5),
     };
-    let tail = take(2);
-    let chart = take(5);
     let [title, head, gauge, verdict, tail, chart, services] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(3),
@@ -150,12 +146,25 @@ fn narrow(frame: &mut Frame<'_>, model: &mut Model, area: Rect) {
     services_section(frame, model, services);
 }
 
+/// With a heading if there is room for three services at least.
 fn services_section(frame: &mut Frame<'_>, model: &mut Model, area: Rect) {
-    // The heading and the names of the columns.
-    let shown = usize::from(area.height.saturating_sub(2));
-    model.bound_scrolling(shown);
-    let inside = section(frame, &panels::services_heading(model), area);
+    let inside = match area.height < SERVICES_LEAST {
+        true => area,
+        false => section(frame, "Services", area),
+    };
+    let names_of_columns = 1;
+    model.bound_scrolling(inside.height.saturating_sub(names_of_columns).into());
     panels::services(frame, model, inside);
+}
+
+/// The keys, and which services are shown if not all are.
+fn footer_line(frame: &mut Frame<'_>, model: &Model, area: Rect) {
+    let keys = if area.width < 60 { KEYS_SHORT } else { KEYS };
+    frame.render_widget(Line::styled(keys, Modifier::DIM), area);
+    if let Some(shown) = panels::services_shown(model) {
+        let shown = Line::from(shown).right_aligned();
+        frame.render_widget(shown, area);
+    }
 }
 
 /// A part under its heading; gives what is inside.
