@@ -9,6 +9,7 @@
 //! [`trace_words`]: super::trace_words
 
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
@@ -21,11 +22,17 @@ use crate::tool::simulate::policy::spec::Spec;
 use crate::tool::simulate::policy::tokencached::MEMORY_BYTES_MIN;
 use crate::tool::simulate::replay::Values;
 use crate::tool::simulate::report::{self, words};
-use crate::tool::simulate::{self, Simulation, Units};
-use crate::tool::trace::Trace;
+use crate::tool::simulate::{self, Fitted, Simulation, Units};
+use crate::tool::trace::{About, Trace};
 
 /// Parts of the present memory that are tried, in quarters.
 const QUARTERS: [u64; 6] = [1, 2, 4, 6, 8, 16];
+
+/// What is tried of them, and believed of a trace.
+const MEMORY_BYTES: RangeInclusive<u64> = MEMORY_BYTES_MIN..=1 << 40;
+
+/// What a server has where nothing is known of it: the default of `-m`.
+const USUAL_MEMORY_BYTES: u64 = 64 << 20;
 
 /// Values of `token_cache_time` that are tried, beside the present one.
 const TTL_SECONDS: [Seconds; 7] = [60, 120, 300, 600, 900, 1_800, 3_600];
@@ -57,25 +64,6 @@ pub struct Options {
     pub threads: NonZero<usize>,
 }
 
-/// What a trace was recorded from; of one that was made up, what is usual.
-struct Origin {
-    memory_bytes: u64,
-    ttl_seconds: Seconds,
-    warm_up_seconds: u32,
-    units: u32,
-}
-
-impl Origin {
-    fn of(_trace: &Trace) -> Origin {
-        Origin {
-            memory_bytes: 64 << 20,
-            ttl_seconds: 300,
-            warm_up_seconds: 1_800,
-            units: 3,
-        }
-    }
-}
-
 /// What a trace says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Advice {
@@ -103,12 +91,14 @@ pub struct Conditions {
     pub seed: u64,
     /// The scenario's parameters, as `name=value`.
     pub parameters: Vec<String>,
+    /// Whether it was recorded from a server, and not made up.
+    pub is_recorded: bool,
     /// Units that the requests were shared out to, round robin, each with a cache of its own.
     pub units: u32,
     /// The values' lengths: `plain`, `packed`, or bytes.
     pub values: String,
     /// Time at the start that is not counted.
-    pub warm_up_seconds: u32,
+    pub warm_up_seconds: f64,
     /// Time that is counted.
     pub counted_seconds: f64,
     /// What a validation costs Keystone, in milliseconds of CPU.
@@ -149,18 +139,22 @@ pub struct Row {
 /// # Errors
 /// Those of [`Simulation::replay`].
 pub fn advise(trace: &Trace, options: &Options, progress: &Progress) -> Result<Advice, Error> {
-    let conditions = conditions(trace, options);
+    let conditions = conditions(trace, options)?;
     let memory_bytes = memory_bytes(options, &conditions);
     let (ttl_seconds, ttl_seconds_left_out) = ttl_seconds(options, &conditions);
     let present_memory = conditions.present_memory_bytes;
     let present_ttl = conditions.present_ttl_seconds;
     let is_other = |ttl: &Seconds| *ttl != present_ttl;
     let others: Vec<Seconds> = ttl_seconds.into_iter().filter(is_other).collect();
-    let at_present_ttl = caches(options, &conditions, memory_bytes, vec![present_ttl])?;
-    let at_present_memory = caches(options, &conditions, vec![present_memory], others)?;
+    let units = vec![conditions.units];
+    let at_present_ttl = caches(options, memory_bytes, vec![present_ttl], units.clone())?;
+    let at_present_memory = caches(options, vec![present_memory], others, units)?;
     at_present_memory.check()?;
     let memory = replayed(trace, &at_present_ttl, progress)?;
-    let mut ttl = replayed(trace, &at_present_memory, progress)?;
+    let mut ttl = match at_present_memory.ttl_seconds[..] {
+        [] => Vec::new(),
+        _ => replayed(trace, &at_present_memory, progress)?,
+    };
     let present = memory.iter().find(|row| row.memory_bytes == present_memory);
     ttl.extend(present.cloned());
     ttl.sort_by_key(|row| row.ttl_seconds);
@@ -176,30 +170,41 @@ pub fn advise(trace: &Trace, options: &Options, progress: &Progress) -> Result<A
     Ok(advice)
 }
 
-fn conditions(trace: &Trace, options: &Options) -> Conditions {
-    let origin = Origin::of(trace);
+/// What the options leave open is as the trace has it.
+fn conditions(trace: &Trace, options: &Options) -> Result<Conditions, Error> {
     let about = &trace.about;
-    let warm_up_seconds = options.warm_up_seconds.unwrap_or(origin.warm_up_seconds);
-    let counted = about
-        .millis
-        .saturating_sub(warm_up_seconds.saturating_mul(1_000));
+    let present_ttl: Vec<Seconds> = options.ttl_seconds.iter().copied().take(1).collect();
+    let asked = caches(
+        options,
+        Vec::new(),
+        present_ttl,
+        options.units.into_iter().collect(),
+    )?;
+    let fitted = Fitted::new(&asked, about);
+    let counted = about.millis.saturating_sub(fitted.warm_up_millis);
     let first = options.memory_bytes.first();
-    Conditions {
+    Ok(Conditions {
         trace: words::one_line(&about.name).into_owned(),
         seed: about.seed,
         parameters: about.parameters.clone(),
-        units: options.units.unwrap_or(origin.units),
+        is_recorded: about.recorded.is_some(),
+        units: fitted.units[0],
         values: options.values.to_string(),
-        warm_up_seconds,
+        warm_up_seconds: f64::from(fitted.warm_up_millis) / 1_000.0,
         counted_seconds: f64::from(counted) / 1_000.0,
         validation_cost_ms: options.validation_cost_ms,
-        present_memory_bytes: first.copied().unwrap_or(origin.memory_bytes),
-        present_ttl_seconds: options
-            .ttl_seconds
-            .first()
+        present_memory_bytes: first
             .copied()
-            .unwrap_or(origin.ttl_seconds),
-    }
+            .unwrap_or_else(|| recorded_memory_bytes(about)),
+        present_ttl_seconds: fitted.ttl_seconds[0],
+    })
+}
+
+/// The memory of the server that the trace was recorded from; the usual one where that is not known.
+fn recorded_memory_bytes(about: &About) -> u64 {
+    let recorded = about.recorded.map(|recorded| recorded.memory_bytes);
+    let possible = recorded.filter(|bytes| MEMORY_BYTES.contains(bytes));
+    possible.unwrap_or(USUAL_MEMORY_BYTES)
 }
 
 /// The sizes to try, the least first.
@@ -210,7 +215,7 @@ fn memory_bytes(options: &Options, conditions: &Conditions) -> Vec<u64> {
             let around = QUARTERS.map(|quarters| present.saturating_mul(quarters) / 4);
             let possible = around
                 .into_iter()
-                .filter(|bytes| *bytes >= MEMORY_BYTES_MIN);
+                .filter(|bytes| MEMORY_BYTES.contains(bytes));
             possible.chain([present]).collect()
         }
         given => given.to_vec(),
@@ -242,20 +247,20 @@ impl Conditions {
 
 fn caches(
     options: &Options,
-    conditions: &Conditions,
     memory_bytes: Vec<u64>,
     ttl_seconds: Vec<Seconds>,
+    units: Vec<u32>,
 ) -> Result<simulate::Options, Error> {
     Ok(simulate::Options {
         policies: vec![Spec::parse("tokencached")?],
         memory_bytes,
         ttl_seconds,
-        units: vec![conditions.units],
+        units,
         balances: vec![Balance::RoundRobin],
         replayed: Units::All,
         values: vec![options.values],
         validation_millis: VALIDATION_MILLIS,
-        warm_up_seconds: conditions.warm_up_seconds,
+        warm_up_seconds: options.warm_up_seconds,
         threads: options.threads,
     })
 }

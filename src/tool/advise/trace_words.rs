@@ -182,7 +182,7 @@ fn head(conditions: &Conditions) -> String {
         "{name}: {units}; values {}; {} are counted after a warm-up of {}; a validation costs Keystone {} ms.",
         conditions.values,
         units::time(conditions.counted_seconds as u64),
-        units::time(conditions.warm_up_seconds.into()),
+        units::time(conditions.warm_up_seconds as u64),
         conditions.validation_cost_ms
     )
 }
@@ -252,7 +252,8 @@ mod tests {
             parameters: vec!["hours=1".to_owned()],
             units: 3,
             values: "packed".to_owned(),
-            warm_up_seconds: 1_800,
+            is_recorded: false,
+            warm_up_seconds: 1_800.0,
             counted_seconds: seconds,
             validation_cost_ms: 100,
             present_memory_bytes: 64 * MIB,
