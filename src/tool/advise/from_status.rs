@@ -230,7 +230,7 @@ fn longer_ttl(seen: &Seen) -> String {
     }
     format!(
         "TTL: {} of the look-ups missed what had expired. A longer token_cache_time would spare Keystone these at most, \
-         {} validations a second, {} of a processor; each second that it is longer is one in which a revoked token is \
+         {} validations a second, {} processors; each second that it is longer is one in which a revoked token is \
          still let in.",
         units::percent(units::part(seen.expired, seen.look_ups)),
         three_digits(seen.validations_per_second(seen.expired)),
@@ -433,7 +433,7 @@ At 64 MB, 5.0 % of the look-ups of the last 16 minutes missed what had been evic
         };
         let advice = advise(&server(1_000, expired, full()), Some(150));
         let told = "TTL: 4.0 % of the look-ups missed what had expired. A longer token_cache_time would spare Keystone \
-                    these at most, 0.40 validations a second, 0.06 of a processor; each second that it is longer is one \
+                    these at most, 0.40 validations a second, 0.06 processors; each second that it is longer is one \
                     in which a revoked token is still let in.";
         assert_eq!(advice.advice[1], told);
     }

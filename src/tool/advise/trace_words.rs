@@ -7,6 +7,7 @@ use std::fmt;
 use super::from_trace::{Advice, Conditions, Row};
 use super::table;
 use crate::tool::simulate::policy::Seconds;
+use crate::tool::simulate::policy::tokencached::MEMORY_BYTES_MIN;
 use crate::tool::simulate::report::words::{memory, one_line, three_digits};
 use crate::tool::units;
 
@@ -44,7 +45,12 @@ fn on_memory(rows: &[Row]) -> Vec<String> {
         ),
         std::cmp::Ordering::Greater => more_memory(least, present),
     }];
-    if least == most && rows.len() > 1 {
+    if least.memory_bytes == rows[0].memory_bytes && least.memory_bytes > MEMORY_BYTES_MIN {
+        sentences.push(format!(
+            "Less than {} was not tried, and may do as well: give smaller sizes with --memory.",
+            memory(least.memory_bytes)
+        ));
+    } else if least == most {
         sentences.push(format!(
             "No more than {} was tried, and more may be worth still more: give larger sizes with --memory.",
             memory(most.memory_bytes)
@@ -77,7 +83,7 @@ fn more_memory(least: &Row, present: &Row) -> String {
 /// What a row spares Keystone.
 fn spared(row: &Row) -> String {
     format!(
-        "spare Keystone {} validations a second, {} of a processor",
+        "spare Keystone {} validations a second, {} processors",
         three_digits(-row.validations_per_second_change),
         three_digits(-row.keystone_cores_change)
     )
@@ -88,14 +94,14 @@ fn on_ttl(rows: &[Row]) -> Vec<String> {
     let Some(present) = rows.iter().find(|row| row.is_present) else {
         return Vec::new();
     };
-    let longer = rows
+    let mut longer = rows
         .iter()
         .filter(|row| row.ttl_seconds > present.ttl_seconds);
     let is_worth_it = |row: &&Row| {
         -row.validations_per_second_change > WORTH_A_WORD * present.validations_per_second
     };
     let mut worth_it = longer.clone().filter(is_worth_it);
-    match (worth_it.next(), worth_it.next_back(), longer.last()) {
+    match (worth_it.next(), worth_it.next_back(), longer.next_back()) {
         (Some(first), last, _) => [Some(first), last]
             .into_iter()
             .flatten()
@@ -280,7 +286,7 @@ mod tests {
     fn memory_that_is_missing_is_asked_for_with_what_it_is_worth() {
         let said = sizes([(32, 70.0), (64, 80.0), (96, 85.2), (128, 85.3)]);
         let told = "Memory: 96 MB in each unit instead of 64 MB would make 85.20 % of the look-ups hits instead of \
-                    80.00 %, and spare Keystone 5.20 validations a second, 0.52 of a processor.";
+                    80.00 %, and spare Keystone 5.20 validations a second, 0.52 processors.";
         assert_eq!(said, [told]);
     }
 
@@ -305,9 +311,9 @@ mod tests {
             (900, 86.0),
             (3_600, 90.0),
         ]);
-        let next = "TTL: token_cache_time = 600 would spare Keystone 4.00 validations a second, 0.40 of a processor; \
+        let next = "TTL: token_cache_time = 600 would spare Keystone 4.00 validations a second, 0.40 processors; \
                     a revoked token would be let in for up to 600 s, 300 s longer than now.";
-        let most = "TTL: token_cache_time = 3600 would spare Keystone 10.0 validations a second, 1.00 of a processor; \
+        let most = "TTL: token_cache_time = 3600 would spare Keystone 10.0 validations a second, 1.00 processors; \
                     a revoked token would be let in for up to 3600 s, 3300 s longer than now.";
         assert_eq!(said, [next, most]);
         assert_eq!(ttls([(300, 80.0), (600, 84.0)]), [next]);
