@@ -28,6 +28,10 @@ impl Engine {
     pub fn housekeep(&self, now: Now) {
         self.store.housekeep(now.seconds);
         self.let_dictionaries_go(now);
+        self.note_history(now);
+    }
+
+    fn note_history(&self, now: Now) {
         let cost_ms = self.options.validation_cost_ms;
         self.stats.note_history(now.seconds, cost_ms);
     }
@@ -39,6 +43,8 @@ impl Housekeeper {
     /// # Errors
     /// Those of starting a thread.
     pub fn start(engine: Arc<Engine>) -> std::io::Result<Housekeeper> {
+        // What is served from now on is history.
+        engine.note_history(Clock::System.now());
         let (stop, stopped) = sync_channel(0);
         let rounds = move || {
             let mut left = PROVEN_AFTER;

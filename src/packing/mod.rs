@@ -22,7 +22,7 @@
 //! - nothing is unpacked beyond [`VALUE_BYTES_MAX`], whatever a damaged head says;
 //! - contents are never logged or shown.
 
-mod base64;
+pub(crate) mod base64;
 mod class;
 mod codec;
 mod head;

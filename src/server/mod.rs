@@ -28,6 +28,7 @@ mod listener;
 pub mod log;
 mod manager;
 pub mod output;
+mod page;
 mod peer;
 mod pid_file;
 mod port_file;

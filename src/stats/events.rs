@@ -219,6 +219,11 @@ impl Events {
         self.0.is_on.load(Relaxed)
     }
 
+    /// How many watch. Takes a short lock.
+    pub fn watchers(&self) -> usize {
+        self.0.queues.read().len()
+    }
+
     /// Begins to watch; until the watcher is dropped. Takes a quarter of a megabyte, and a short lock.
     ///
     /// # Errors

@@ -73,6 +73,8 @@ pub struct Server {
     pub uptime_seconds: u32,
     /// Threads that serve clients.
     pub threads: usize,
+    /// Those that watch over the admin socket.
+    pub watchers: usize,
 }
 
 /// Look-ups by minute, the oldest first; all columns are of one length. The last minute is not over.
@@ -188,6 +190,7 @@ fn server(moment: &Moment<'_>) -> Server {
         pid: std::process::id(),
         uptime_seconds: moment.uptime_seconds(),
         threads: moment.process.threads,
+        watchers: moment.stats.events.watchers(),
     }
 }
 

@@ -26,6 +26,9 @@ use crate::stats::watch_line::Line;
 /// How often it is looked whether the end is asked for.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How long it still listens when the end is asked for: for what was done by then and is on its way.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// The most that a key takes in a file, and an access.
 const KEY_BYTES: u64 = 16;
 const ACCESS_BYTES: u64 = 12;
@@ -68,9 +71,14 @@ pub fn run(options: &Options, ends: &AtomicBool) -> Result<Report, Error> {
     let mut lines = Lines::begin(&options.target)?;
     let mut recorder = Recorder::default();
     let begun = Instant::now();
-    let mut is_full = false;
-    while begun.elapsed() < options.time && !ends.load(Relaxed) && !is_full {
-        let left = options.time.saturating_sub(begun.elapsed());
+    let mut time = options.time;
+    let (mut is_ending, mut is_full) = (false, false);
+    while begun.elapsed() < time && !is_full {
+        if ends.load(Relaxed) && !is_ending {
+            is_ending = true;
+            time = time.min(begun.elapsed() + GRACE);
+        }
+        let left = time.saturating_sub(begun.elapsed());
         match lines.within(left.min(LOOK)) {
             None => {}
             Some(Ok((_, Line::Event(event)))) => recorder.note(&event),

@@ -27,6 +27,7 @@ class Cache:
         self._folder = directory
         self._port = free_port()
         self._path = directory / "cache.socket"
+        self.admin_socket = directory / "admin.sock"
         self._process = None
         mode.prepare(directory)
 
@@ -51,7 +52,8 @@ class Cache:
         if os.geteuid() == 0:
             line += ["-u", "root"]
         if self._binary.name.startswith("tokencached"):
-            line += ["--http", "off", "--config", str(RULES)]
+            line += ["--http", "off", "--admin-socket", str(self.admin_socket)]
+            line += ["--config", str(RULES)]
         return line + [self._filled_in(flag) for flag in self._mode.server_flags]
 
     def _environment(self):

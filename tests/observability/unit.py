@@ -31,15 +31,20 @@ class Unit:
         rules = folder / "rules.toml"
         rules.write_text(RULES)
         self.port = free_port()
-        self.http = f"127.0.0.1:{free_port()}"
+        self.http_port = free_port()
+        self.http = f"127.0.0.1:{self.http_port}"
         self.log_path = folder / "log"
-        line = [binary, "-p", str(self.port), "-l", "127.0.0.1", "--http", self.http, "--config", rules, *flags]
+        self._command = [binary, "-p", str(self.port), "-l", "127.0.0.1", "--http", self.http, "--config", rules, *flags]
         if os.geteuid() == 0:
-            line += ["-u", "root"]
+            self._command += ["-u", "root"]
+        self.start()
+
+    def start(self):
+        """Once more, after it was closed, on the ports it had."""
         with open(self.log_path, "wb") as log:
-            self._process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + START_LIMIT_S
-        while not accepts(("127.0.0.1", self.port)):
+        while not all(accepts(("127.0.0.1", port)) for port in (self.port, self.http_port)):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.close()
                 raise RuntimeError(f"the server did not start: {self.log_path.read_text()}")

@@ -58,7 +58,13 @@ fn metrics_and_health_are_served() {
     );
     let (status, _, body) = ask(daemon.http(), "HEAD", "/metrics");
     assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
-    for path in ["/", "/metrics/", "/metric", "//metrics", "/../metrics"] {
+    for path in [
+        "/index.html",
+        "/metrics/",
+        "/metric",
+        "//metrics",
+        "/../metrics",
+    ] {
         assert_eq!(
             ask(daemon.http(), "GET", path).0,
             "HTTP/1.1 404 Not Found",
@@ -71,6 +77,31 @@ fn metrics_and_health_are_served() {
         assert!(head.contains("allow: get, head"), "{head}");
         assert_eq!(body, "only GET and HEAD\n", "{method}");
     }
+}
+
+#[test]
+fn the_status_page_is_served_with_all_that_it_needs() {
+    let daemon = daemon();
+    daemon.client().must_set("secretkey", b"secretvalue");
+    let (status, head, body) = ask(daemon.http(), "GET", "/");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    for header in [
+        "content-type: text/html; charset=utf-8",
+        "content-security-policy: default-src 'none'; script-src 'sha256-",
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+        "cache-control: no-store",
+    ] {
+        assert!(head.contains(header), "{header}: {head}");
+    }
+    assert!(!head.contains("set-cookie"), "{head}");
+    assert!(body.starts_with("<!DOCTYPE html>"), "{body}");
+    for elsewhere in ["http://", "https://", " src=", "@import", "url("] {
+        assert!(!body.contains(elsewhere), "{elsewhere}");
+    }
+    assert!(!body.contains("secret"), "{body}");
+    let (status, _, body) = ask(daemon.http(), "HEAD", "/?again");
+    assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
 }
 
 #[test]

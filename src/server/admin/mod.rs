@@ -1,11 +1,11 @@
-//! What the server shows people and their programs, over HTTP: `/metrics` for Prometheus, `/api/status` for people,
-//! `/healthz` for whoever restarts servers.
+//! What the server shows people and their programs, over HTTP: the status page and its figures as JSON, `/metrics` for
+//! Prometheus, `/healthz` for whoever restarts servers.
 //!
 //! [`Admin`] answers; `http_port` asks it for anybody on this machine, `unix_socket` for root and the server's own user,
 //! who may `watch` as well. All of it runs in the main thread, apart from the workers. Nothing in it names a key or shows
 //! a value.
 //!
-//! Invariant: metrics and the status are made at most ten times a second, however often they are asked for; all who ask
+//! Invariant: page, status and metrics are made at most ten times a second, however often they are asked for; all who ask
 //! meanwhile share one text. Who does not read keeps the one that was asked for, so that there are at most as many as
 //! connections.
 
@@ -18,25 +18,31 @@ use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 
+use super::page;
 use crate::clock::{Clock, Now};
 use crate::engine::Engine;
 
 /// How long a text is served before another is made.
 const FRESH_NANOS: u64 = 100_000_000;
 
+const HTML: &str = "text/html; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
-const PATHS: &str = "try /metrics, /api/status or /healthz\n";
+const PATHS: &str = "try /, /api/status, /metrics or /healthz\n";
 const METHODS: &str = "GET, HEAD";
 
 /// What is shown.
 pub struct Admin {
     engine: Arc<Engine>,
+    page: Latest,
     metrics: Latest,
     status: Latest,
 }
@@ -78,6 +84,7 @@ impl Admin {
     pub fn new(engine: Arc<Engine>) -> Admin {
         Admin {
             engine,
+            page: Latest::default(),
             metrics: Latest::default(),
             status: Latest::default(),
         }
@@ -92,11 +99,17 @@ impl Admin {
             return response;
         }
         match request.uri().path() {
+            "/" => guarded(made(HTML, self.page(Clock::System.now()))),
             "/metrics" => made(METRICS, self.metrics(Clock::System.now())),
             "/api/status" => made(JSON, self.status(Clock::System.now())),
             "/healthz" => plain(StatusCode::OK, "ok\n"),
             _ => plain(StatusCode::NOT_FOUND, PATHS),
         }
+    }
+
+    fn page(&self, now: Now) -> Result<Bytes, String> {
+        self.page
+            .get(now, |now| page::render(&self.engine.status(now)))
     }
 
     fn metrics(&self, now: Now) -> Result<Bytes, String> {
@@ -119,6 +132,19 @@ fn made(content_type: &'static str, text: Result<Bytes, String>) -> Response<Ful
             plain(StatusCode::INTERNAL_SERVER_ERROR, "see the server's log\n")
         }
     }
+}
+
+/// A page with what a browser is told to keep it from.
+fn guarded(mut page: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let headers = page.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, page::policy()),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    page
 }
 
 fn plain(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {

@@ -62,6 +62,12 @@ pub(super) const METRICS: &[Metric] = &[
             }),
         ),
     ),
+    gauge(
+        "tokencached_watchers",
+        "Those that watch or record over the admin socket: four at most.",
+        "0 unless somebody is looking for something; who, only root and the server's user can be.",
+        unlisted(|m| m.stats.events.watchers() as u64),
+    ),
     counter(
         "tokencached_connections_refused_total",
         "Connections refused: full: over -c; access: by the access rules; unnamed: by the rules, as the peer could not be named.",
