@@ -12,11 +12,14 @@ use super::tool_flags::StatusServer;
 use crate::tool::advise::{VALIDATION_COST_MS, from_trace};
 use crate::tool::{Error, Target};
 
+/// What does not go with a trace. Named beside `requires` too, which clap waives where there is a conflict.
+const SERVERS: [&str; 2] = ["http", "admin"];
+
 /// `advise`.
 #[derive(Debug, Args)]
 pub struct Advise {
     /// Take the advice from the trace in this file, and not from a running server
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["http", "admin"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = SERVERS)]
     pub trace: Option<PathBuf>,
     /// The server: at its --http, unless --admin says otherwise.
     #[command(flatten)]
@@ -28,7 +31,7 @@ pub struct Advise {
         short,
         value_name = "SIZES",
         value_delimiter = ',',
-        requires = "trace"
+        requires = "trace", conflicts_with_all = SERVERS
     )]
     pub memory: Vec<String>,
     /// keystonemiddleware's token_cache_time, in seconds: what it is now, and what else to try
@@ -37,24 +40,24 @@ pub struct Advise {
         long,
         value_name = "SECONDS",
         value_delimiter = ',',
-        requires = "trace"
+        requires = "trace", conflicts_with_all = SERVERS
     )]
     pub ttl: Vec<u32>,
     /// Units that the trace's requests are shared out to, each with a cache of its own (default: 1 for a
     /// recorded trace, 3 for one that was generated)
-    #[arg(long, value_name = "N", requires = "trace")]
+    #[arg(long, value_name = "N", requires = "trace", conflicts_with_all = SERVERS)]
     pub units: Option<u32>,
     /// Lengths of values: packed as tokencached keeps them, plain as they come, or bytes for all
     #[arg(
         long,
         value_name = "LENGTHS",
         default_value = "packed",
-        requires = "trace"
+        requires = "trace", conflicts_with_all = SERVERS
     )]
     pub values: String,
     /// Seconds at the start of the trace that are replayed and not counted (default: as the trace was
     /// recorded, or 1800)
-    #[arg(long, value_name = "S", requires = "trace")]
+    #[arg(long, value_name = "S", requires = "trace", conflicts_with_all = SERVERS)]
     pub warm_up: Option<u32>,
     /// What a validation costs Keystone, in milliseconds of CPU (default: what the server takes it for; 100
     /// with a trace)

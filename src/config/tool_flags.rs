@@ -381,6 +381,8 @@ mod tests {
             "advise --trace x --admin",
             "advise --memory 64",
             "advise --http --ttl 300",
+            "advise --admin --memory 64",
+            "advise --http --values plain",
         ] {
             let words = ["tool"].into_iter().chain(words.split(' '));
             assert!(

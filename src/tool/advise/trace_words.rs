@@ -295,11 +295,15 @@ mod tests {
         let said = sizes([(32, 70.0), (64, 80.0), (128, 85.0)]);
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[1].starts_with("No more than 128 MB was tried"));
-        assert_eq!(
-            sizes([(64, 80.0)]).len(),
-            1,
-            "one size tells nothing of more"
-        );
+    }
+
+    #[test]
+    fn where_the_least_is_enough_less_may_be() {
+        let said = sizes([(16, 80.0), (64, 80.0)]);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[1].starts_with("Less than 16 MB was not tried"));
+        let least = sizes([(8, 80.0), (64, 80.0)]);
+        assert_eq!(least.len(), 1, "8 MB is the least there is");
     }
 
     #[test]
