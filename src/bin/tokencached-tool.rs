@@ -13,11 +13,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokencached::config::advise_flags::Advise;
 use tokencached::config::simulation_flags::{Format, Generate, Replay, Simulate};
 use tokencached::config::tool_flags::{Command, Load, Stats, ToolFlags, Top};
 use tokencached::config::watch_flags::{Record, Watch};
 use tokencached::config::{self, Action, Config, Machine, documents};
 use tokencached::server::check_files;
+use tokencached::tool::advise::{from_status, from_trace, trace_words};
 use tokencached::tool::generate::generate;
 use tokencached::tool::generate::scenario::{List, Scenario};
 use tokencached::tool::progress::Progress;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Generate(flags) => ended(write_trace(&flags)),
         Command::Simulate(flags) => ended(print_simulation(&flags)),
         Command::Replay(flags) => ended(print_replay(&flags)),
+        Command::Advise(flags) => ended(print_advice(&flags)),
         Command::Documents { folder } => ended(write_documents(&folder)),
     }
 }
@@ -206,6 +209,28 @@ fn print_replay(flags: &Replay) -> Result<bool, tool::Error> {
     let options = flags.options()?;
     let trace = trace::file::read(&flags.trace)?;
     say(replay::run(&trace, &options)?);
+    Ok(true)
+}
+
+fn print_advice(flags: &Advise) -> Result<bool, tool::Error> {
+    let Some(path) = &flags.trace else {
+        let status = status::fetch(&flags.server()?)?;
+        let advice = from_status::advise(&status, flags.validation_cost_ms);
+        match flags.json {
+            true => say(advice.to_json()),
+            false => say(from_status::Text(&advice)),
+        }
+        return Ok(true);
+    };
+    let options = flags.options()?;
+    let trace = trace::file::read(path)?;
+    let progress = Progress::new(flags.quiet);
+    let advice = from_trace::advise(&trace, &options, &progress)?;
+    drop(progress);
+    match flags.json {
+        true => say(advice.to_json()),
+        false => say(trace_words::Text(&advice)),
+    }
     Ok(true)
 }
 

@@ -24,6 +24,7 @@
 //!   [`Config::notes`] or [`Config::warnings`], once.
 
 mod access;
+pub mod advise_flags;
 mod args;
 pub mod documents;
 mod extended;

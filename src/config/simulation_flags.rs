@@ -291,7 +291,7 @@ fn place(path: &Path) -> PathBuf {
 }
 
 /// The same without what is in it twice.
-fn distinct<T: PartialEq>(all: Vec<T>) -> Vec<T> {
+pub(super) fn distinct<T: PartialEq>(all: Vec<T>) -> Vec<T> {
     let mut distinct = Vec::new();
     for one in all {
         if !distinct.contains(&one) {
@@ -310,7 +310,10 @@ fn with_parameters(name: &str, assignments: &[String]) -> Result<Scenario, Error
     Ok(scenario)
 }
 
-fn each<T>(texts: &[String], parse: impl Fn(&str) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+pub(super) fn each<T>(
+    texts: &[String],
+    parse: impl Fn(&str) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
     texts.iter().map(|text| parse(text.trim())).collect()
 }
 
@@ -330,7 +333,7 @@ fn policies(text: &str) -> Result<Vec<Spec>, Error> {
     each(&names, Spec::parse)
 }
 
-fn memory(text: &str) -> Result<u64, Error> {
+pub(super) fn memory(text: &str) -> Result<u64, Error> {
     units::size(text, units::MIB)
         .ok()
         .filter(|bytes| (1..=1 << 40).contains(bytes))
@@ -341,7 +344,7 @@ fn memory(text: &str) -> Result<u64, Error> {
         })
 }
 
-fn values(text: &str) -> Result<Values, Error> {
+pub(super) fn values(text: &str) -> Result<Values, Error> {
     match text {
         "plain" => Ok(Values::Plain),
         "packed" => Ok(Values::Packed),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use super::advise_flags::Advise;
 use super::simulation_flags::{Generate, Replay, Simulate};
 use super::watch_flags::{Record, Watch};
 use crate::tool::load::{self, Values, parse_value_bytes, parse_values};
@@ -74,6 +75,11 @@ pub enum Command {
     ///
     /// Sets what misses, as keystonemiddleware would. For holding a simulation against a real cache.
     Replay(Replay),
+    /// Say what other memory and another token_cache_time would be worth, in validations a second
+    ///
+    /// Of a running server, by what it missed of late; or by replaying a trace through tokencached's own store, with
+    /// more and less of both.
+    Advise(Advise),
     /// Write man pages and shell completions into a folder, for those who make packages
     #[command(hide = true)]
     Documents {
@@ -158,6 +164,17 @@ impl StatusServer {
             (None, None) => Ok(None),
         }
     }
+
+    /// The same, or else where the server's --http is by default.
+    ///
+    /// # Errors
+    /// Those of [`StatusServer::target`].
+    pub fn target_or_default(&self) -> Result<Target, Error> {
+        match self.target()? {
+            Some(target) => Ok(target),
+            None => Target::tcp(DEFAULT_HTTP, DEFAULT_HTTP_PORT),
+        }
+    }
 }
 
 /// `top`.
@@ -177,12 +194,8 @@ impl Top {
     /// # Errors
     /// [`Error::Target`] if the address is none.
     pub fn options(&self) -> Result<top::Options, Error> {
-        let target = match self.status.target()? {
-            Some(target) => target,
-            None => Target::tcp(DEFAULT_HTTP, DEFAULT_HTTP_PORT)?,
-        };
         Ok(top::Options {
-            target,
+            target: self.status.target_or_default()?,
             interval: self.interval,
         })
     }
@@ -373,6 +386,13 @@ mod tests {
             "top --interval 0.01",
             "top --interval 1e9",
             "top --http --admin",
+            "advise --http --admin",
+            "advise --trace x --http",
+            "advise --trace x --admin",
+            "advise --memory 64",
+            "advise --http --ttl 300",
+            "advise --admin --memory 64",
+            "advise --http --values plain",
         ] {
             let words = ["tool"].into_iter().chain(words.split(' '));
             assert!(

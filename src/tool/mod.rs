@@ -18,12 +18,14 @@
 //! - [`watch`] shows what a running server is asked, [`record`] makes a [`trace`] of it.
 //! - [`generate`] makes a [`trace`] of token requests up; [`simulate`] replays traces through caches in
 //!   virtual time, [`replay`] through a server. They write [`files`] whole and show [`progress`].
+//! - [`advise`] says what other memory and another TTL would be worth, from a trace or from a server's [`status`].
 //!
 //! But for the simulator's policy that is the store itself, and the types of the status that the server sends, nothing
 //! here knows tokencached's inside: the tool speaks the classic text protocol, so that
 //! every figure can be taken from memcached as well. Keys and values are made up; no token of a
 //! live server is ever read or printed.
 
+pub mod advise;
 pub mod exchange;
 pub mod files;
 pub mod generate;

@@ -75,14 +75,15 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-type Row = Vec<String>;
+/// The cells of a row.
+pub(super) type Row = Vec<String>;
 
 fn row<const N: usize>(cells: [&str; N]) -> Row {
     cells.map(str::to_owned).into()
 }
 
 /// Rows of equal length: the first column to the left, the others to the right.
-fn write_table(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
+pub(super) fn write_table(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
     let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len))
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max())
         .map(Option::unwrap_or_default)

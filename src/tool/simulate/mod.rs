@@ -110,15 +110,20 @@ impl Options {
 
 /// Options with what they leave to the trace.
 #[derive(Debug)]
-struct Fitted<'a> {
-    asked: &'a Options,
-    ttl_seconds: Vec<Seconds>,
-    units: Vec<u32>,
-    warm_up_millis: u32,
+pub struct Fitted<'a> {
+    /// The options.
+    pub asked: &'a Options,
+    /// Values of `token_cache_time`.
+    pub ttl_seconds: Vec<Seconds>,
+    /// How many units the API has.
+    pub units: Vec<u32>,
+    /// Requests before this are replayed and not counted.
+    pub warm_up_millis: u32,
 }
 
 impl<'a> Fitted<'a> {
-    fn new(asked: &'a Options, about: &About) -> Fitted<'a> {
+    /// What these options come to for such a trace.
+    pub fn new(asked: &'a Options, about: &About) -> Fitted<'a> {
         let recorded = about.recorded.as_ref();
         let either = |given: &[u32], default| match given {
             [] => vec![default],

@@ -15,6 +15,9 @@ use crate::tool::trace::TokenId;
 /// Longest value that can be put.
 pub const VALUE_BYTES_MAX: u32 = 900_000;
 
+/// The least memory that a server runs with.
+pub const MEMORY_BYTES_MIN: u64 = MEMORY_LIMIT_BYTES_MIN;
+
 /// The store, as a policy.
 #[derive(Debug)]
 pub struct Tokencached {
