@@ -2,7 +2,7 @@
 //!
 //! From a trace ([`from_trace`], said by [`trace_words`]): it is replayed through tokencached's own store, with more and
 //! less of both than there is now. Or from a running server ([`from_status`]), which knows what it missed and why. Both
-//! give tables, advice in sentences, and the same as JSON; they are laid out by [`table`].
+//! give tables, advice in sentences, and the same as JSON; they are laid out by `table`.
 //!
 //! Invariants:
 //! - *the advice follows from the figures beside it*, and from nothing else;
