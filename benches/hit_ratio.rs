@@ -28,7 +28,7 @@ fn options(policies: &str, memory_mib: &[u64]) -> Options {
         balances: vec![Balance::RoundRobin],
         replayed: Units::First,
         values: vec![Values::Bytes(10_240)],
-        validation_millis: 100,
+        validation_millis: Some(100),
         warm_up_seconds: Some(600),
         threads: NonZero::<usize>::MIN,
     }

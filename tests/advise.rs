@@ -148,6 +148,7 @@ fn a_recorded_trace_says_itself_what_there_is() {
     let mut recorded = trace::file::read(&folder.join("made.trace")).unwrap();
     recorded.about.recorded = Some(Recorded {
         warm_up_millis: 600_500,
+        validation_millis: 100,
         ttl_seconds: 240,
         memory_bytes: 12 << 20,
         look_ups: 0,

@@ -175,8 +175,7 @@ fn a_recording_is_replayed_to_the_hit_ratio_that_the_server_counted() {
 
 /// The hit percentage of a trace replayed in 8 MB.
 fn simulated(file: &str) -> f64 {
-    let words =
-        "simulate --memory 8 --policies tokencached --validation-ms 0 --format json --trace";
+    let words = "simulate --memory 8 --policies tokencached --format json --trace";
     let mut words: Vec<&str> = words.split(' ').collect();
     words.push(file);
     let output = tool(&words);

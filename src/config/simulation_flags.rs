@@ -110,9 +110,10 @@ pub struct Simulate {
         default_value = "packed"
     )]
     pub values: Vec<String>,
-    /// How long Keystone takes for a validation; requests meanwhile miss as well
-    #[arg(long, value_name = "MS", default_value_t = 100)]
-    pub validation_ms: u32,
+    /// How long Keystone takes for a validation; requests meanwhile miss as well (default: what a recorded
+    /// trace says, else 100)
+    #[arg(long, value_name = "MS")]
+    pub validation_ms: Option<u32>,
     /// Seconds at the start of a trace that are replayed and not counted (default: what a recorded trace
     /// says, else 1800)
     #[arg(long, value_name = "S")]

@@ -33,6 +33,9 @@ const GRACE: Duration = Duration::from_secs(1);
 const KEY_BYTES: u64 = 16;
 const ACCESS_BYTES: u64 = 12;
 
+/// How long a validation is taken to last where none was seen.
+const VALIDATION_MILLIS: u32 = 100;
+
 /// What `token_cache_time` is taken for where no event tells.
 const TTL_SECONDS: u32 = 300;
 
@@ -152,6 +155,8 @@ struct Key {
     bytes: Option<(u32, u32)>,
     /// It does not expire.
     is_lasting: bool,
+    /// When it was missed and has not been stored since.
+    missed_at: Option<u32>,
 }
 
 /// What was told so far.
@@ -166,6 +171,8 @@ struct Recorder {
     warm: Vec<(u32, TokenId)>,
     /// For how long values were to be held, and how many; the second where no set was seen.
     held_seconds: [HashMap<u32, u64>; 2],
+    /// Milliseconds from a miss to the set that followed it.
+    validations: Vec<u32>,
     lost: u64,
 }
 
@@ -187,6 +194,10 @@ impl Recorder {
         };
         let changed = match event.op {
             events::Op::Get | events::Op::Gat => {
+                if let Outcome::Miss { .. } = event.outcome {
+                    let key = &mut self.keys[token as usize];
+                    key.missed_at.get_or_insert(millis);
+                }
                 let is_hit = matches!(event.outcome, Outcome::Hit { .. });
                 self.requests.push((request, is_hit));
                 return;
@@ -200,6 +211,11 @@ impl Recorder {
             Outcome::Miss { .. } | Outcome::NotStored { .. } | Outcome::NotFound
         );
         if is_change {
+            if changed == Op::Set
+                && let Some(missed_at) = self.keys[token as usize].missed_at.take()
+            {
+                self.validations.push(millis.saturating_sub(missed_at));
+            }
             self.changes.push(Change {
                 request,
                 op: changed,
@@ -283,9 +299,19 @@ impl Recorder {
         found.unwrap_or(TTL_SECONDS)
     }
 
+    /// The median.
+    fn validation_millis(&mut self) -> u32 {
+        let middle = self.validations.len() / 2;
+        match self.validations.is_empty() {
+            true => VALIDATION_MILLIS,
+            false => *self.validations.select_nth_unstable(middle).1,
+        }
+    }
+
     /// The trace of what was recorded in so long.
-    fn trace(self, millis: u32, memory_bytes: u64) -> Trace {
+    fn trace(mut self, millis: u32, memory_bytes: u64) -> Trace {
         let ttl_seconds = self.ttl_seconds();
+        let validation_millis = self.validation_millis();
         let begins_at = self.begins_at();
         let (tokens, number) = self.tokens();
         let renumbered = |request: &Request| {
@@ -304,6 +330,7 @@ impl Recorder {
         let recorded = Recorded {
             warm_up_millis: begins_at,
             ttl_seconds,
+            validation_millis,
             memory_bytes,
             look_ups: look_ups.count() as u64,
             hits: hits as u64,

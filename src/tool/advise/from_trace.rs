@@ -40,9 +40,6 @@ const TTL_SECONDS: [Seconds; 7] = [60, 120, 300, 600, 900, 1_800, 3_600];
 /// How often a TTL has to come round in the time that is counted, to be told of.
 const ROUNDS_MIN: u32 = 3;
 
-/// How long Keystone takes for a validation, in milliseconds.
-const VALIDATION_MILLIS: u32 = 100;
-
 /// What to try.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -259,7 +256,7 @@ fn caches(
         balances: vec![Balance::RoundRobin],
         replayed: Units::All,
         values: vec![options.values],
-        validation_millis: VALIDATION_MILLIS,
+        validation_millis: None,
         warm_up_seconds: options.warm_up_seconds,
         threads: options.threads,
     })

@@ -33,6 +33,9 @@ use report::{Report, Row, Tally};
 /// What `token_cache_time` is by default.
 const TTL_SECONDS: Seconds = 300;
 
+/// How long a validation takes in a made-up cloud.
+const VALIDATION_MILLIS: u32 = 100;
+
 /// Units of a made-up cloud.
 const UNITS: u32 = 3;
 
@@ -65,8 +68,8 @@ pub struct Options {
     pub replayed: Units,
     /// The lengths of values.
     pub values: Vec<Values>,
-    /// How long Keystone takes for a validation.
-    pub validation_millis: u32,
+    /// How long Keystone takes for a validation; `None` for as long as the trace says.
+    pub validation_millis: Option<u32>,
     /// Requests of this time at the start are replayed and not counted; `None` for as long as the trace needs.
     pub warm_up_seconds: Option<u32>,
     /// Caches replayed at once; each takes the memory of one.
@@ -117,6 +120,8 @@ pub struct Fitted<'a> {
     pub ttl_seconds: Vec<Seconds>,
     /// How many units the API has.
     pub units: Vec<u32>,
+    /// How long Keystone takes for a validation.
+    pub validation_millis: u32,
     /// Requests before this are replayed and not counted.
     pub warm_up_millis: u32,
 }
@@ -129,6 +134,8 @@ impl<'a> Fitted<'a> {
             [] => vec![default],
             given => given.to_vec(),
         };
+        let validation_millis =
+            recorded.map_or(VALIDATION_MILLIS, |recorded| recorded.validation_millis);
         let ttl_seconds = recorded.map_or(TTL_SECONDS, |recorded| recorded.ttl_seconds);
         let warm_up = asked.warm_up_seconds.map(|it| it.saturating_mul(1000));
         Fitted {
@@ -136,6 +143,7 @@ impl<'a> Fitted<'a> {
             ttl_seconds: either(&asked.ttl_seconds, ttl_seconds),
             // What was recorded is one unit's.
             units: either(&asked.units, recorded.map_or(UNITS, |_| 1)),
+            validation_millis: asked.validation_millis.unwrap_or(validation_millis),
             warm_up_millis: warm_up.unwrap_or_else(|| {
                 recorded.map_or(WARM_UP_MILLIS, |recorded| recorded.warm_up_millis)
             }),
@@ -428,7 +436,7 @@ impl Group<'_> {
         let conditions = Conditions {
             values: cache.values,
             ttl_seconds: cache.ttl_seconds,
-            validation_millis: self.options.asked.validation_millis,
+            validation_millis: self.options.validation_millis,
             warm_up_millis: self.options.warm_up_millis,
         };
         let frame = Frame {

@@ -382,6 +382,7 @@ mod tests {
         trace.about.recorded = Some(Recorded {
             warm_up_millis: 5_000,
             ttl_seconds: 300,
+            validation_millis: 40,
             memory_bytes: 64 << 20,
             look_ups: 10,
             hits: 9,

@@ -84,9 +84,11 @@ pub struct Recorded {
     pub warm_up_millis: u32,
     /// The time for which most values were to be held.
     pub ttl_seconds: u32,
+    /// From a miss to the set that followed it: the median, in milliseconds.
+    pub validation_millis: u32,
     /// The server's memory limit; 0 where it was not known.
     pub memory_bytes: u64,
-    /// Look-ups that the server answered in that time, and of those the hits.
+    /// Look-ups that the server answered in that time.
     pub look_ups: u64,
     /// Hits among them.
     pub hits: u64,
