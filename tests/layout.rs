@@ -148,7 +148,7 @@ const RULES: &[Rule] = &[
         words: NOTHING,
     },
     Rule {
-        reason: "one folder knows the terminal",
+        reason: "one folder knows the terminal, and the time of day",
         within: &["src/"],
         except: &["src/tool/top/"],
         paths: &["ratatui", "crossterm", "jiff"],
