@@ -260,11 +260,11 @@ mod tests {
         );
         assert_eq!(
             shown(hit),
-            format!("{head}hit: 100 B, 7 s old, never expires")
+            format!("{head}hit: 100 bytes, 7 s old, never expires")
         );
         let line = shown(stored());
         assert!(
-            line.ends_with("stored: 13.0 KB in 450 B, 300 s left"),
+            line.ends_with("stored: 13.0 KB in 450 bytes, 300 s left"),
             "{line}"
         );
         let mut hostile = miss();
