@@ -12,6 +12,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::events::{Event, KeyHash};
+use crate::clock::Now;
 
 /// The number of this way to write events.
 pub const FORMAT: u32 = 1;
@@ -40,15 +41,19 @@ pub struct Begun {
     pub version: String,
     /// The Unix second in which the watcher began: what an event's `at_ms` counts from.
     pub started: i64,
+    /// Milliseconds that the server's second had lasted by then: items expire when a second begins.
+    #[serde(default)]
+    pub second_ms: u32,
 }
 
 impl Begun {
-    /// The first line of a watcher that began in this Unix second.
-    pub fn new(started: i64) -> Begun {
+    /// The first line of a watcher that began then.
+    pub fn new(began: Now) -> Begun {
         Begun {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started,
+            started: began.unix_seconds,
+            second_ms: (began.nanos % 1_000_000_000 / 1_000_000) as u32,
         }
     }
 }
@@ -213,7 +218,13 @@ mod tests {
             let line = written(&Line::Event(event));
             assert_eq!(Line::read(&line), Ok(expected), "{line}");
         }
-        for line in [Line::Begun(Begun::new(-1)), Line::Lost { count: 3 }] {
+        let began = Now {
+            nanos: 7_345_678_901,
+            ..Now::at(7, 1_790_000_000)
+        };
+        let begun = Begun::new(began);
+        assert_eq!((begun.started, begun.second_ms), (1_790_000_007, 345));
+        for line in [Line::Begun(begun), Line::Lost { count: 3 }] {
             assert_eq!(Line::read(&written(&line)), Ok(line));
         }
     }

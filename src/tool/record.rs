@@ -86,7 +86,7 @@ pub fn run(options: &Options, ends: &AtomicBool) -> Result<Report, Error> {
             None => {}
             Some(Ok((_, Line::Event(event)))) => recorder.note(&event),
             Some(Ok((_, Line::Lost { count }))) => recorder.lost += count,
-            Some(Ok((_, Line::Begun(_)))) => {}
+            Some(Ok((_, Line::Begun(begun)))) => recorder.second_millis = begun.second_ms,
             Some(Err(Error::Lost(..))) => break,
             Some(Err(error)) => return Err(error),
         }
@@ -167,7 +167,9 @@ struct Recorder {
     services: Vec<String>,
     requests: Vec<(Request, bool)>,
     changes: Vec<Change>,
-    /// Keys that were cached before, and when they were: milliseconds before the beginning.
+    /// Milliseconds that the server's second had lasted when the recording began.
+    second_millis: u32,
+    /// Keys that were cached before, and when they were stored: milliseconds before that second, whole seconds.
     warm: Vec<(u32, TokenId)>,
     /// For how long values were to be held, and how many; the second where no set was seen.
     held_seconds: [HashMap<u32, u64>; 2],
@@ -184,8 +186,9 @@ impl Recorder {
         let was_known = self.keys[token as usize].bytes.is_some();
         self.learn(token, &event.outcome);
         if let (Outcome::Hit { age_seconds, .. }, false) = (&event.outcome, was_known) {
-            let age_millis = age_seconds.saturating_mul(1_000);
-            self.warm.push((age_millis.saturating_sub(millis), token));
+            let seconds = self.second_millis.saturating_add(millis) / 1_000;
+            let before = age_seconds.saturating_sub(seconds);
+            self.warm.push((before.saturating_mul(1_000), token));
         }
         let request = Request {
             millis,
@@ -366,19 +369,21 @@ impl Recorder {
         }
     }
 
-    /// How long before the recording the oldest of what was cached is put.
+    /// How long before the recording the oldest of what was cached is put. Seconds begin in the trace when the server's
+    /// did, so that what is replayed expires at the same moments.
     fn begins_at(&self) -> u32 {
         let of_tokens = self.warm.iter().filter(|(_, token)| {
             // What lasts may be weeks old, and is as good at the very beginning.
             !self.keys[*token as usize].is_lasting
         });
-        of_tokens.map(|&(before, _)| before).max().unwrap_or(0)
+        let oldest = of_tokens.map(|&(before, _)| before).max().unwrap_or(0);
+        oldest.saturating_add(self.second_millis)
     }
 
     fn warm_up(&self, begins_at: u32, number: &[Option<TokenId>]) -> Vec<Request> {
         let of_warm = |&(before, token): &(u32, TokenId)| {
             Some(Request {
-                millis: begins_at.saturating_sub(before),
+                millis: begins_at.saturating_sub(before.saturating_add(self.second_millis)),
                 token: number[token as usize]?,
                 service: self.keys[token as usize].service,
             })

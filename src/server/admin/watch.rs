@@ -111,7 +111,7 @@ impl Body for Watch {
             if !self.has_begun {
                 self.has_begun = true;
                 let mut line = Vec::new();
-                let begun = Begun::new(self.watcher.began().unix_seconds);
+                let begun = Begun::new(self.watcher.began());
                 Line::<&str>::Begun(begun).append_to(&mut line);
                 break line;
             }
