@@ -264,7 +264,7 @@ mod tests {
         );
         let line = shown(stored());
         assert!(
-            line.ends_with("stored: 13.0 KB in 450 bytes, 300 s left"),
+            line.ends_with("stored: 13 KB in 450 bytes, 300 s left"),
             "{line}"
         );
         let mut hostile = miss();
