@@ -57,7 +57,7 @@ impl Options {
 /// long as it likes.
 ///
 /// # Errors
-/// Those of [`events`]; a reader of `out` that went away is none.
+/// Those of [`Lines`]; a reader of `out` that went away is none.
 pub fn run(target: &Target, options: &Options, out: &mut dyn Write) -> Result<(), Error> {
     let mut lines = Lines::begin(target)?;
     let ends_at = options.time.map(|time| Instant::now() + time);
