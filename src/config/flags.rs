@@ -298,7 +298,8 @@ pub(super) static FLAGS: &[Flag] = &[
         "memory for the buffers of all connections together, in MiB, or with k, m or g\n\
          (default: 16, min: 1)"),
     own("http", Value("addr"), Set(Setting::Http),
-        "address of /metrics and /healthz, or \"off\" (default: 127.0.0.1:9150)"),
+        "address of the status page (/), /api/status, /metrics and /healthz, or \"off\"\n\
+         (default: 127.0.0.1:9150)"),
     own("admin-socket", Value("path"), Set(Setting::AdminSocket),
         "unix socket for root and the server's own user: what --http shows, and watch of\n\
          tokencached-tool; or \"off\" (default: admin.sock in RUNTIME_DIRECTORY, if set)"),
