@@ -153,6 +153,7 @@ fn a_recorded_trace_says_itself_what_there_is() {
         memory_bytes: 12 << 20,
         look_ups: 0,
         hits: 0,
+        left_out: 0,
         lost: 0,
     });
     trace::file::write(&folder.join("recorded.trace"), &recorded).unwrap();

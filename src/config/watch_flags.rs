@@ -86,7 +86,8 @@ pub struct Record {
     /// Seconds to record; at most a week
     #[arg(long, value_name = "S", default_value = "900", value_parser = record_seconds)]
     pub seconds: Duration,
-    /// The size at which it ends, in MiB, or with k, m or g; at most 1g, which takes as much memory here
+    /// The size at which it ends at the latest, in MiB, or with k or m; at most 256m. Meanwhile it takes up to four
+    /// times as much memory here
     #[arg(long, value_name = "SIZE", default_value = "64", value_parser = record_bytes)]
     pub size: u64,
 }
@@ -134,9 +135,9 @@ fn record_seconds(text: &str) -> Result<Duration, String> {
 
 fn record_bytes(text: &str) -> Result<u64, String> {
     let bytes = units::size(text, MIB).map_err(|problem| problem.what.to_string())?;
-    match (MIB / 16..=units::GIB).contains(&bytes) {
+    match (MIB / 16..=256 * MIB).contains(&bytes) {
         true => Ok(bytes),
-        false => Err("from 64k to 1g".to_owned()),
+        false => Err("from 64k to 256m".to_owned()),
     }
 }
 
@@ -186,7 +187,7 @@ mod tests {
             "--seconds 0",
             "--seconds 604801",
             "--size 1k",
-            "--size 2g",
+            "--size 257m",
             "--size x",
         ] {
             assert!(parse(&format!("record -o x {wrong}")).is_err(), "{wrong}");

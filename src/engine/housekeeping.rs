@@ -33,7 +33,7 @@ impl Engine {
 
     fn note_history(&self, now: Now) {
         let cost_ms = self.options.validation_cost_ms;
-        self.stats.note_history(now.seconds, cost_ms);
+        self.stats.note_history(&self.store, now.seconds, cost_ms);
     }
 }
 

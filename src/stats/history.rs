@@ -39,6 +39,8 @@ pub struct Sample {
     pub evicted: u64,
     /// Those of what had expired.
     pub expired: u64,
+    /// Items that had to leave for others.
+    pub evictions: u64,
     /// Storage commands.
     pub sets: u64,
     /// Validations that Keystone was spared: hits of tokens.
@@ -110,6 +112,7 @@ impl Sample {
             ("misses", &mut self.misses),
             ("evicted", &mut self.evicted),
             ("expired", &mut self.expired),
+            ("evictions", &mut self.evictions),
             ("sets", &mut self.sets),
             ("validations_avoided", &mut self.validations_avoided),
             ("saved_ms", &mut self.saved_ms),
@@ -125,6 +128,7 @@ impl Sample {
             misses: with(self.misses, other.misses),
             evicted: with(self.evicted, other.evicted),
             expired: with(self.expired, other.expired),
+            evictions: with(self.evictions, other.evictions),
             sets: with(self.sets, other.sets),
             validations_avoided: with(self.validations_avoided, other.validations_avoided),
             saved_ms: with(self.saved_ms, other.saved_ms),
@@ -171,6 +175,10 @@ struct Ring {
 impl Ring {
     /// Adds what was served in a span; spans between it and the newest were idle, and at most `kept` are kept.
     fn add(&mut self, span: u32, served: &Sample, kept: u32) {
+        if self.newest > span && self.newest - span > kept {
+            // Another process's that knew another time.
+            *self = Ring::default();
+        }
         let ahead = match self.spans.is_empty() {
             true => 1,
             false => span.saturating_sub(self.newest).min(kept),

@@ -154,6 +154,7 @@ mod tests {
     use crate::stats::prometheus::render;
     use crate::stats::{Moment, Sources};
     use crate::store::Options;
+    use crate::token::class::Class;
 
     /// A process in which so many gets have hit, a key was stored, and some connections came in.
     fn ran(clock: &Clock, inherited: Option<&Totals>) -> (Stats, Store, Process) {
@@ -226,6 +227,52 @@ mod tests {
         assert!(metrics.contains("tokencached_item_bytes_count 2"));
         assert!(metrics.contains("tokencached_item_bytes_sum 26000"));
         assert!(metrics.contains(r#"memcached_commands_total{command="get",status="hit"} 8"#));
+    }
+
+    #[test]
+    fn a_successor_goes_on_with_the_history_and_trusts_no_time_in_it() {
+        let clock = Clock::manual();
+        let (stats, store, process) = ran(&clock, None);
+        let note =
+            |stats: &Stats, clock: &Clock| stats.note_history(&store, clock.now().seconds, 100);
+        note(&stats, &clock);
+        let counters = stats.register_worker();
+        counters.by_class.hit(Class::Token, 1);
+        clock.advance(1);
+        note(&stats, &clock);
+        let hits = |stats: &Stats| {
+            stats
+                .history
+                .window(86_400, clock.now().seconds)
+                .served
+                .hits
+        };
+        assert_eq!(hits(&stats), 1);
+        let totals = stats.totals(&store, &process, 100);
+        let (next, ..) = ran(&clock, Some(&totals));
+        assert_eq!(hits(&next), 1);
+        // As if noted in another boot, which had lasted for longer.
+        let earlier = Clock::manual();
+        let future = Stats::default();
+        future.inherit(&totals_at(u32::MAX));
+        (0..2).for_each(|_| {
+            note(&future, &earlier);
+            future.register_worker().by_class.hit(Class::Token, 1);
+            earlier.advance(1);
+        });
+        note(&future, &earlier);
+        assert_eq!(
+            future.history.window(60, earlier.now().seconds).served.hits,
+            2
+        );
+    }
+
+    /// Totals whose history was noted in this minute.
+    fn totals_at(minute: u32) -> Totals {
+        let written = format!(
+            r#"{{"history": {{"first": 1, "newest_minute": {minute}, "minutes": 2, "counts": {{"hits": [1, 2]}}}}}}"#
+        );
+        serde_json::from_str(&written).unwrap()
     }
 
     #[test]

@@ -38,7 +38,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Counts, Store};
+use crate::store::{Cause, Counts, Store};
 use by_class::ByClass;
 use connections::State;
 pub use detail::{Access, Detail};
@@ -339,9 +339,12 @@ impl Stats {
 
     /// Notes what was served until now, for [`Stats::history`]; a validation costs Keystone so many milliseconds.
     /// Called once a second by one thread.
-    pub fn note_history(&self, now_seconds: u32, validation_cost_ms: u32) {
+    pub fn note_history(&self, store: &Store, now_seconds: u32, validation_cost_ms: u32) {
         let sums = self.service_sums();
-        let total = Sample::of(&sums, validation_cost_ms.into());
+        let total = Sample {
+            evictions: self.store_total(store).removed(Cause::Evicted),
+            ..Sample::of(&sums, validation_cost_ms.into())
+        };
         self.history.note(now_seconds, &total);
     }
 

@@ -8,13 +8,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::history::Window;
-use crate::store::Shortfall;
+use crate::store::{Shortfall, Usage};
 
 /// Of so many look-ups one may be lost before more memory is worth a word.
 const TOLERATED: u64 = 1_000;
 
 /// The part of the losses that a limit has to end to be named as the remedy, in percent.
-const REMEDY_PERCENT: u64 = 95;
+const REMEDY_PERCENT: f64 = 95.0;
+
+/// Keys that are remembered for each item held, about.
+const KEYS_AN_ITEM: u64 = 2;
+
+/// Keys that are forgotten sooner may come back unrecognised: what `token_cache_time` is by default.
+const REMEMBERED_SECONDS_MIN: u32 = 300;
 
 /// Fewer look-ups than these tell nothing.
 const GETS_MIN: u64 = 100;
@@ -33,6 +39,8 @@ pub struct Need {
     pub hits: u64,
     /// Those of what had been evicted and would still be valid.
     pub lost: u64,
+    /// How long keys that had to leave were remembered, about; `None` if none had to.
+    pub remembered_seconds: Option<u32>,
     /// What more memory would have found, the least memory first.
     pub steps: Vec<Step>,
     /// All that in a sentence.
@@ -49,19 +57,23 @@ pub struct Step {
     pub hits: u64,
 }
 
-/// What the look-ups of a window say of a limit; `None` if they are too few to say anything.
-pub fn need(window: &Window, limit_bytes: u64) -> Option<Need> {
+/// What the look-ups of a window say of the limit of a store; `None` if they are too few to say anything.
+pub fn need(window: &Window, usage: &Usage) -> Option<Need> {
     let served = &window.served;
     if served.gets() < GETS_MIN {
         return None;
     }
+    let limit_bytes = usage.limit_bytes;
     let mut hits = served.hits;
     let steps = Shortfall::ALL.iter().zip(served.lacked);
     let steps = steps.map(|(shortfall, lacked)| {
-        hits += lacked;
-        let limit_bytes = limit_bytes + limit_bytes * shortfall.eighths() / 8;
+        hits = hits.saturating_add(lacked);
+        let more_bytes = (limit_bytes / 8).saturating_mul(shortfall.eighths());
+        let limit_bytes = limit_bytes.saturating_add(more_bytes);
         Step {
-            limit_bytes: limit_bytes.next_multiple_of(MIB),
+            limit_bytes: limit_bytes
+                .checked_next_multiple_of(MIB)
+                .unwrap_or(limit_bytes),
             hits,
         }
     });
@@ -70,6 +82,7 @@ pub fn need(window: &Window, limit_bytes: u64) -> Option<Need> {
         gets: served.gets(),
         hits: served.hits,
         lost: served.evicted,
+        remembered_seconds: remembered_seconds(window, usage.items),
         steps: steps.collect(),
         verdict: String::new(),
     };
@@ -77,34 +90,60 @@ pub fn need(window: &Window, limit_bytes: u64) -> Option<Need> {
     Some(need)
 }
 
+/// How long a key is remembered that had to leave; `None` if none had to.
+fn remembered_seconds(window: &Window, items: u64) -> Option<u32> {
+    let watched = u64::from(window.watched_seconds.max(1));
+    let seconds = items.saturating_mul(KEYS_AN_ITEM).saturating_mul(watched);
+    let seconds = seconds.checked_div(window.served.evictions)?;
+    Some(u32::try_from(seconds).unwrap_or(u32::MAX))
+}
+
 fn verdict(need: &Need, limit_bytes: u64) -> String {
     let limit = megabytes(limit_bytes);
-    let time = time(need.seconds);
-    if need.lost * TOLERATED < need.gets {
-        return format!(
-            "{limit} is enough: in the last {time}, what had been evicted was hardly asked for again."
-        );
+    let watched = time(need.seconds);
+    let forgotten = need
+        .remembered_seconds
+        .filter(|&seconds| seconds < REMEMBERED_SECONDS_MIN)
+        .map(time);
+    if is_hardly(need.lost, need.gets) {
+        return match forgotten {
+            None => format!(
+                "{limit} is enough: in the last {watched}, what had been evicted was hardly asked for again."
+            ),
+            Some(time) => format!(
+                "At {limit}, keys that had to leave are remembered for {time} only, and were hardly asked for \
+                 within: what is asked for later cannot be told from new."
+            ),
+        };
     }
     let part = percent(need.lost, need.gets);
     let lost = format!(
-        "At {limit}, {part} of the look-ups of the last {time} missed what had been evicted"
+        "At {limit}, {part} of the look-ups of the last {watched} missed what had been evicted"
     );
-    let remedy = need
-        .steps
-        .iter()
-        .find(|step| (step.hits - need.hits) * 100 >= need.lost * REMEDY_PERCENT);
-    match (remedy, need.steps.last()) {
+    let kept = |step: &Step| step.hits.saturating_sub(need.hits);
+    let remedies = |step: &&Step| kept(step) as f64 * 100.0 >= need.lost as f64 * REMEDY_PERCENT;
+    let told = match (need.steps.iter().find(remedies), need.steps.last()) {
         (Some(step), _) => format!(
             "{lost}; {} would have kept it.",
             megabytes(step.limit_bytes)
         ),
         (None, Some(most)) => {
-            let kept = percent(most.hits - need.hits, need.lost);
+            let kept = percent(kept(most), need.lost);
             let limit = megabytes(most.limit_bytes);
             format!("{lost}; {limit} would have kept {kept} of it.")
         }
         (None, None) => format!("{lost}."),
+    };
+    match forgotten {
+        None => told,
+        Some(time) => {
+            format!("{told} Keys that had to leave are remembered for {time} only: it may be more.")
+        }
     }
+}
+
+fn is_hardly(lost: u64, gets: u64) -> bool {
+    lost.saturating_mul(TOLERATED) < gets
 }
 
 fn megabytes(bytes: u64) -> String {
@@ -137,6 +176,7 @@ fn time(seconds: u32) -> String {
 mod tests {
     use super::*;
     use crate::stats::history::Sample;
+    use crate::store::{Options, Store};
 
     fn window(hits: u64, evicted: u64, lacked: [u64; 5]) -> Window {
         Window {
@@ -152,9 +192,49 @@ mod tests {
         }
     }
 
+    fn usage(limit_mib: u64) -> Usage {
+        Usage {
+            items: 1_000,
+            limit_bytes: limit_mib * MIB,
+            ..Store::new(&Options::default()).unwrap().usage()
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_soon_is_not_called_enough() {
+        let mut window = window(100, 0, [0; 5]);
+        let of = |window: &Window| need(window, &usage(8)).unwrap();
+        window.served.evictions = 1_000;
+        assert_eq!(of(&window).remembered_seconds, Some(43_400));
+        assert!(of(&window).verdict.starts_with("8 MB is enough"));
+        window.served.evictions = 1_000_000;
+        let told = "At 8 MB, keys that had to leave are remembered for 43 seconds only, and were hardly asked for \
+                    within: what is asked for later cannot be told from new.";
+        assert_eq!(of(&window).verdict, told);
+        window.served.evicted = 500;
+        let told = of(&window).verdict;
+        assert!(
+            told.ends_with("for 43 seconds only: it may be more."),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn counts_beyond_reason_are_told_without_a_panic() {
+        let mut window = window(10, u64::MAX, [u64::MAX; 5]);
+        window.served.hits = u64::MAX;
+        window.served.evictions = 1;
+        let usage = Usage {
+            items: u64::MAX,
+            limit_bytes: u64::MAX,
+            ..usage(8)
+        };
+        assert!(!need(&window, &usage).unwrap().verdict.is_empty());
+    }
+
     #[test]
     fn the_least_memory_that_ends_the_losses_is_named() {
-        let need = need(&window(900, 30, [5, 5, 19, 1, 0]), 64 * MIB).unwrap();
+        let need = need(&window(900, 30, [5, 5, 19, 1, 0]), &usage(64)).unwrap();
         let told = "At 64 MB, 3.0 % of the look-ups of the last 6 hours missed what had been evicted; \
                     96 MB would have kept it.";
         assert_eq!(need.verdict, told);
@@ -168,7 +248,7 @@ mod tests {
 
     #[test]
     fn memory_that_would_not_do_is_not_called_the_remedy() {
-        let need = need(&window(500, 400, [0, 0, 0, 40, 60]), 100 * MIB).unwrap();
+        let need = need(&window(500, 400, [0, 0, 0, 40, 60]), &usage(100)).unwrap();
         let told = "At 100 MB, 40 % of the look-ups of the last 6 hours missed what had been evicted; \
                     300 MB would have kept 25 % of it.";
         assert_eq!(need.verdict, told);
@@ -176,7 +256,7 @@ mod tests {
 
     #[test]
     fn nothing_more_is_wanted_where_nothing_is_lost() {
-        let of = |window| need(&window, 64 * MIB).map(|need| need.verdict);
+        let of = |window| need(&window, &usage(64)).map(|need| need.verdict);
         let told = "64 MB is enough: in the last 6 hours, what had been evicted was hardly asked for again.";
         assert_eq!(of(window(500, 0, [0; 5])).as_deref(), Some(told));
         let mut few = window(50, 20, [0; 5]);

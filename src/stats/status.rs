@@ -16,6 +16,7 @@ use super::moment::Moment;
 use super::need::{Need, need};
 use super::services::ServiceSums;
 use crate::protocol::MEMCACHED_VERSION;
+use crate::store::Cause;
 
 /// The format that is written. Another one is another meaning of a field.
 pub const FORMAT: u32 = 1;
@@ -54,7 +55,8 @@ pub struct Status {
     /// Who is connected.
     #[serde(default)]
     pub connections: Connections,
-    /// Names and values of what is configured, as `stats settings` shows them.
+    /// Names and values of what is configured, as `stats settings` shows them; where it shows a file, only that there is
+    /// one: that is not everybody's business.
     #[serde(default)]
     pub settings: Vec<(String, String)>,
 }
@@ -166,21 +168,48 @@ impl Status {
     pub fn new(moment: &Moment<'_>, history: &History) -> Status {
         let windows = WINDOWS.map(|seconds| history.window(seconds, moment.now.seconds));
         let [.., day] = &windows;
-        let need = need(day, moment.usage.limit_bytes);
+        let need = need(day, &moment.usage);
         Status {
             format: FORMAT,
             unix_seconds: moment.now.unix_seconds,
             server: server(moment),
-            total: Sample::of(moment.services.values(), moment.validation_cost_ms),
+            total: Sample {
+                evictions: moment.counts.removed(Cause::Evicted),
+                ..Sample::of(moment.services.values(), moment.validation_cost_ms)
+            },
             windows: windows.into(),
             history: history.minutes(moment.now.seconds),
             misses: misses(moment),
             services: services(moment),
             memory: memory(moment, need),
             connections: connections(moment),
-            settings: moment.settings.to_vec(),
+            settings: settings(moment),
         }
     }
+}
+
+/// Settings whose values are paths.
+const FILES: [&str; 5] = [
+    "auth_enabled_ascii",
+    "domain_socket",
+    "ssl_ca_cert",
+    "ssl_chain_cert",
+    "ssl_key",
+];
+
+/// What `stats settings` says where there is none of them.
+const NO_FILE: [&str; 4] = ["", "no", "NULL", "(null)"];
+
+fn settings(moment: &Moment<'_>) -> Vec<(String, String)> {
+    let shown = |(name, value): &(String, String)| {
+        let is_file = FILES.contains(&&**name) || value.contains('/');
+        let value = match is_file && !NO_FILE.contains(&&**value) {
+            true => "set",
+            false => value,
+        };
+        (name.clone(), value.to_owned())
+    };
+    moment.settings.iter().map(shown).collect()
 }
 
 fn server(moment: &Moment<'_>) -> Server {
@@ -199,7 +228,7 @@ fn misses(moment: &Moment<'_>) -> Vec<Missed> {
     let classes = moment.services.values().flat_map(|sums| &sums.classes);
     for (cause, count) in classes.flat_map(|sums| sums.missed()) {
         match misses.iter_mut().find(|missed| missed.cause == cause) {
-            Some(missed) => missed.count += count,
+            Some(missed) => missed.count = missed.count.saturating_add(count),
             None => misses.push(Missed {
                 cause: cause.to_owned(),
                 count,
@@ -219,9 +248,9 @@ fn services(moment: &Moment<'_>) -> Vec<ServiceStatus> {
         service(label, sums, connections, cost_ms)
     });
     let mut services: Vec<ServiceStatus> = all
-        .filter(|s| s.connections + s.hits + s.misses + s.sets > 0)
+        .filter(|s| [s.connections, s.hits, s.misses, s.sets] != [0; 4])
         .collect();
-    services.sort_by_key(|s| std::cmp::Reverse(s.hits + s.misses));
+    services.sort_by_key(|s| std::cmp::Reverse(s.hits.saturating_add(s.misses)));
     services
 }
 
@@ -248,7 +277,7 @@ fn memory(moment: &Moment<'_>, need: Option<Need>) -> Memory {
         table_bytes: usage.table_bytes,
         items: usage.items,
         item_bytes: usage.item_bytes,
-        evictions: moment.counts.removed(crate::store::Cause::Evicted),
+        evictions: moment.counts.removed(Cause::Evicted),
         packed_from_bytes: moment.commands.packed_from_bytes,
         packed_into_bytes: moment.commands.packed_into_bytes,
         need,

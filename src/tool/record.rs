@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::trace::{
     About, Change, Kind, Op, Recorded, Request, SERVICES_MAX, Token, TokenId, Trace, file,
 };
-use super::units::{count, part, percent};
+use super::units::{count, harmless, part, percent};
 use super::watch::Lines;
 use super::{Error, Target, files, status};
 use crate::stats::events::{self, Event, KeyHash, Outcome};
@@ -32,6 +32,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The most that a key takes in a file, and an access.
 const KEY_BYTES: u64 = 16;
 const ACCESS_BYTES: u64 = 12;
+
+/// Characters of a service's name that are kept.
+const LABEL_CHARS_MAX: usize = 24;
 
 /// How long a validation is taken to last where none was seen.
 const VALIDATION_MILLIS: u32 = 100;
@@ -58,9 +61,10 @@ pub struct Report {
     path: PathBuf,
     recorded: Recorded,
     tokens: usize,
-    left_out: u64,
     millis: u32,
     is_full: bool,
+    /// Why the server ended it, if it did.
+    broke: Option<String>,
 }
 
 /// Records until the time is over, the file is full, or `ends` says so; then writes the file.
@@ -76,6 +80,7 @@ pub fn run(options: &Options, ends: &AtomicBool) -> Result<Report, Error> {
     let begun = Instant::now();
     let mut time = options.time;
     let (mut is_ending, mut is_full) = (false, false);
+    let mut broke = None;
     while begun.elapsed() < time && !is_full {
         if ends.load(Relaxed) && !is_ending {
             is_ending = true;
@@ -87,12 +92,14 @@ pub fn run(options: &Options, ends: &AtomicBool) -> Result<Report, Error> {
             Some(Ok((_, Line::Event(event)))) => recorder.note(&event),
             Some(Ok((_, Line::Lost { count }))) => recorder.lost += count,
             Some(Ok((_, Line::Begun(begun)))) => recorder.second_millis = begun.second_ms,
-            Some(Err(Error::Lost(..))) => break,
+            Some(Err(Error::Lost(_, why))) => {
+                broke = Some(why.to_string());
+                break;
+            }
             Some(Err(error)) => return Err(error),
         }
         is_full = recorder.bytes() >= options.bytes_max;
     }
-    let left_out = recorder.left_out();
     let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
     let trace = recorder.trace(millis, status.memory.limit_bytes);
     let Some(recorded) = trace.about.recorded.filter(|_| !trace.requests.is_empty()) else {
@@ -104,9 +111,9 @@ pub fn run(options: &Options, ends: &AtomicBool) -> Result<Report, Error> {
         path: options.output.clone(),
         recorded,
         tokens: trace.tokens.len(),
-        left_out,
         millis,
         is_full,
+        broke,
     })
 }
 
@@ -115,6 +122,7 @@ impl fmt::Display for Report {
         let Recorded {
             look_ups,
             hits,
+            left_out,
             lost,
             ..
         } = self.recorded;
@@ -126,14 +134,20 @@ impl fmt::Display for Report {
             f,
             "{path}: {all} look-ups of {tokens} keys in {seconds:.1} s; {ratio} of them hit"
         )?;
+        if let Some(why) = &self.broke {
+            writeln!(
+                f,
+                "it ends there since the connection to the server was lost: {why}"
+            )?;
+        }
         if self.is_full {
             writeln!(
                 f,
                 "it has reached its size and ends there; --size allows more"
             )?;
         }
-        if self.left_out > 0 {
-            let left_out = count(self.left_out);
+        if left_out > 0 {
+            let left_out = count(left_out);
             writeln!(f, "left out: {left_out} look-ups of what was never stored")?;
         }
         if lost > 0 {
@@ -227,10 +241,11 @@ impl Recorder {
     }
 
     fn service(&mut self, label: &str) -> u8 {
-        let known = self.services.iter().position(|known| known == label);
+        let label: String = harmless(label).chars().take(LABEL_CHARS_MAX).collect();
+        let known = self.services.iter().position(|known| *known == label);
         let place = known.unwrap_or_else(|| {
             if self.services.len() < SERVICES_MAX {
-                self.services.push(label.to_owned());
+                self.services.push(label);
             }
             self.services.len() - 1
         });
@@ -337,6 +352,7 @@ impl Recorder {
             memory_bytes,
             look_ups: look_ups.count() as u64,
             hits: hits as u64,
+            left_out: self.left_out(),
             lost: self.lost,
         };
         let mut requests: Vec<Request> = self.warm_up(begins_at, &number);
@@ -411,5 +427,170 @@ impl Recorder {
         });
         let number = number.collect();
         (tokens, number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::by_class::MissCause;
+    use crate::token::class::Class;
+
+    fn event(
+        at_ms: u64,
+        op: events::Op,
+        (key, service): (u64, &str),
+        outcome: Outcome,
+    ) -> Event<String> {
+        Event {
+            at_ms,
+            op,
+            key: KeyHash(key),
+            service: service.to_owned(),
+            class: Class::Token,
+            outcome,
+        }
+    }
+
+    fn hit(age_seconds: u32, ttl_seconds: Option<u32>) -> Outcome {
+        Outcome::Hit {
+            age_seconds,
+            ttl_seconds,
+            value_bytes: 13_000,
+            stored_bytes: 450,
+        }
+    }
+
+    fn stored(ttl_seconds: Option<u32>) -> Outcome {
+        Outcome::Stored {
+            ttl_seconds,
+            value_bytes: 9_000,
+            stored_bytes: 400,
+        }
+    }
+
+    const MISS: Outcome = Outcome::Miss {
+        cause: MissCause::NeverSeen,
+    };
+
+    /// What is made of these events in a recording of ten seconds that began 400 ms after a second did.
+    fn recorded(events: &[Event<String>]) -> Trace {
+        let mut recorder = Recorder {
+            second_millis: 400,
+            lost: 7,
+            ..Recorder::default()
+        };
+        events.iter().for_each(|event| recorder.note(event));
+        recorder.trace(10_000, 64 << 20)
+    }
+
+    #[test]
+    fn what_was_cached_before_is_put_as_long_ago_as_it_is_old() {
+        use events::Op::{Get, Touch};
+        let trace = recorded(&[
+            // In the server's third second, so that it was stored eight seconds before the first.
+            event(1_700, Get, (1, "nova"), hit(10, Some(290))),
+            event(1_800, Touch, (2, "glance"), hit(3, Some(297))),
+            event(1_900, Get, (1, "glance"), hit(10, Some(290))),
+        ]);
+        let told = trace.about.recorded.unwrap();
+        assert_eq!(told.warm_up_millis, 8_400);
+        let requests: Vec<_> = trace.requests.iter().map(|r| (r.millis, r.token)).collect();
+        assert_eq!(
+            requests,
+            [(0, 0), (7_000, 1), (8_400 + 1_700, 0), (8_400 + 1_900, 0)]
+        );
+        let services: Vec<_> = trace.requests.iter().map(|r| r.service).collect();
+        assert_eq!(
+            (services, trace.services),
+            (vec![0, 1, 0, 1], vec!["nova".into(), "glance".into()])
+        );
+        assert_eq!((told.look_ups, told.hits, told.lost), (2, 2, 7));
+        assert_eq!((told.ttl_seconds, told.memory_bytes), (300, 64 << 20));
+        let touch = trace.changes[0];
+        assert_eq!((touch.op, touch.request.millis), (Op::Touch, 8_400 + 1_800));
+        assert_eq!(trace.about.millis, 18_400);
+    }
+
+    #[test]
+    fn lengths_times_and_what_was_done_are_those_of_the_server() {
+        use events::Op::{Delete, Get, Set};
+        let key = (5, "nova");
+        let trace = recorded(&[
+            event(100, Get, key, MISS),
+            event(130, Set, key, stored(Some(60))),
+            event(200, Get, key, MISS),
+            event(280, Set, key, stored(Some(60))),
+            event(300, Get, key, MISS),
+            event(370, Set, key, stored(Some(90))),
+            event(400, Delete, key, Outcome::Deleted),
+            event(401, Delete, key, Outcome::NotFound),
+            event(402, Set, key, Outcome::NotStored { value_bytes: 1 }),
+        ]);
+        let told = trace.about.recorded.unwrap();
+        assert_eq!(
+            (told.ttl_seconds, told.validation_millis),
+            (60, 70),
+            "the usual ones"
+        );
+        assert_eq!((told.look_ups, told.hits, told.warm_up_millis), (3, 0, 400));
+        let [token] = trace.tokens[..] else {
+            panic!("{:?}", trace.tokens);
+        };
+        assert_eq!((token.value_bytes, token.packed_bytes), (9_000, 400));
+        let ops: Vec<Op> = trace.changes.iter().map(|change| change.op).collect();
+        assert_eq!(ops, [Op::Set, Op::Set, Op::Set, Op::Delete]);
+    }
+
+    #[test]
+    fn what_was_never_there_is_left_out_and_what_lasts_is_counted_apart() {
+        use events::Op::Get;
+        let trace = recorded(&[
+            event(0, Get, (1, "nova"), MISS),
+            event(1, Get, (2, "nova"), hit(1_000_000, None)),
+            event(2, Get, (3, "nova"), hit(0, Some(300))),
+            event(3, Get, (1, "nova"), MISS),
+        ]);
+        let told = trace.about.recorded.unwrap();
+        assert_eq!((told.look_ups, told.hits, told.left_out), (1, 1, 2));
+        assert_eq!(
+            told.warm_up_millis, 400,
+            "what lasts is no older than the rest"
+        );
+        let kinds: Vec<Kind> = trace.tokens.iter().map(|token| token.kind).collect();
+        assert_eq!(kinds, [Kind::Lasting, Kind::Legitimate]);
+    }
+
+    #[test]
+    fn a_name_that_would_harm_a_file_is_made_harmless() {
+        let name = format!("\u{1b}[2J\n{}", "x".repeat(500));
+        let trace = recorded(&[event(0, events::Op::Get, (1, &name), hit(0, None))]);
+        let [service] = &trace.services[..] else {
+            panic!("{:?}", trace.services);
+        };
+        assert!(
+            service.len() <= 100 && !service.contains(char::is_control),
+            "{service:?}"
+        );
+    }
+
+    #[test]
+    fn a_file_takes_no_more_than_was_reckoned() {
+        let mut recorder = Recorder::default();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for at in 0..2_000 {
+            let key = (at * 7_919, "nova");
+            recorder.note(&event(at * 1_000_000, events::Op::Get, key, MISS));
+            recorder.note(&event(
+                at * 1_000_000,
+                events::Op::Set,
+                key,
+                stored(Some(300)),
+            ));
+        }
+        let reckoned = recorder.bytes();
+        file::write(file.path(), &recorder.trace(u32::MAX, 0)).unwrap();
+        let bytes = file.as_file().metadata().unwrap().len();
+        assert!(bytes <= reckoned + 1_000, "{bytes} of {reckoned}");
     }
 }

@@ -67,6 +67,9 @@ pub fn run(target: &Target, options: &Options, out: &mut dyn Write) -> Result<()
             None => Duration::MAX,
             Some(ends_at) => ends_at.saturating_duration_since(Instant::now()),
         };
+        if patience.is_zero() {
+            return Ok(());
+        }
         let Some(line) = lines.within(patience) else {
             return Ok(());
         };

@@ -60,6 +60,7 @@ fn metrics_and_health_are_served() {
     assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
     for path in [
         "/index.html",
+        "/watch",
         "/metrics/",
         "/metric",
         "//metrics",

@@ -43,9 +43,9 @@ type Body = Either<Full<Bytes>, Watch>;
 /// The socket, listening; its file is removed with it.
 #[derive(Debug)]
 pub struct AdminSocket {
-    listener: StdListener,
     /// Removed before the socket is closed.
-    _file: SocketFile,
+    file: SocketFile,
+    listener: StdListener,
 }
 
 impl AdminSocket {
@@ -61,8 +61,8 @@ impl AdminSocket {
         };
         let (listener, file) = Listener::bind_unix(&options, BACKLOG)?;
         Ok(AdminSocket {
+            file,
             listener: listener.socket().try_clone_to_owned()?.into(),
-            _file: file,
         })
     }
 
@@ -71,7 +71,10 @@ impl AdminSocket {
     /// # Errors
     /// Those of handing the socket to the runtime.
     pub async fn serve(self, admin: Arc<Admin>) -> io::Result<()> {
-        let listener = UnixListener::from_std(self.listener.try_clone()?)?;
+        let AdminSocket { file, listener } = self;
+        let listener = UnixListener::from_std(listener)?;
+        // Dropped before the listener.
+        let _file = file;
         let mut connections = Connections::default();
         loop {
             let Ok((stream, _)) = listener.accept().await else {

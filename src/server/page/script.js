@@ -142,7 +142,7 @@ function chart(minutes, unixSeconds) {
 // The words, as view.rs has them.
 
 const ADVICE = {
-  never_seen: "New tokens, which no cache can help.",
+  never_seen: "New tokens, or gone for longer than is remembered.",
   expired: "Raise token_cache_time to keep tokens longer.",
   evicted: "Raise -m to keep more of them.",
   flushed: "Somebody flushes: find out who sends flush_all.",

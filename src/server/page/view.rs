@@ -265,7 +265,7 @@ fn misses(misses: &[Missed]) -> Vec<Miss> {
 
 fn advice(cause: &str) -> &'static str {
     match cause {
-        "never_seen" => "New tokens, which no cache can help.",
+        "never_seen" => "New tokens, or gone for longer than is remembered.",
         "expired" => "Raise token_cache_time to keep tokens longer.",
         "evicted" => "Raise -m to keep more of them.",
         "flushed" => "Somebody flushes: find out who sends flush_all.",

@@ -31,7 +31,7 @@ pub(super) const METRICS: &[Metric] = &[
     counter(
         "tokencached_misses_total",
         "Look-ups that found nothing, by service, class and cause: why the key is not there. An item that was evicted and whose time would be over by now counts as expired; deleted is also what a set that failed took with it; never_seen also what has been forgotten: about two keys are remembered for each item held, first those that were used, and none over a restart.",
-        "evicted: raise -m; expired: raise token_cache_time; never_seen: new tokens, which no cache can help.",
+        "evicted: raise -m; expired: raise token_cache_time; never_seen: new tokens, or such as are forgotten by now.",
         Samples::Family(&["service", "class", "cause"], |m, visit| {
             by_class(m, &mut |service, class, sums| {
                 for (cause, count) in sums.missed() {

@@ -241,7 +241,7 @@ fn longer_ttl(seen: &Seen) -> String {
 fn never_seen(seen: &Seen) -> Option<String> {
     let percent = seen.never_seen_percent.filter(|percent| *percent > 0.0)?;
     Some(format!(
-        "{} of the misses since the start were of what had never been there: no memory and no TTL helps these, only \
+        "{} of the misses since the start were of what had never been there, or is not remembered: new tokens are helped by no memory and no TTL, only by \
          clients that keep their tokens.",
         units::percent(Some(percent / 100.0))
     ))
@@ -295,6 +295,7 @@ mod tests {
     use crate::stats::history::Sample;
     use crate::stats::need::need;
     use crate::stats::status::{Memory, Missed};
+    use crate::store::{Options, Store, Usage};
 
     /// A server of 64 MB that is asked ten times a second, with 90 % of hits.
     fn server(watched_seconds: u32, served: Sample, memory: Memory) -> Status {
@@ -313,7 +314,13 @@ mod tests {
             misses: vec![missed("never_seen", 30), missed("expired", 10)],
             memory: Memory {
                 limit_bytes: 64 * MIB,
-                need: need(&day, 64 * MIB),
+                need: need(
+                    &day,
+                    &Usage {
+                        limit_bytes: 64 * MIB,
+                        ..Store::new(&Options::default()).unwrap().usage()
+                    },
+                ),
                 ..memory
             },
             ..Status::default()
@@ -338,8 +345,8 @@ mod tests {
         }
     }
 
-    const NEVER: &str = "75.0 % of the misses since the start were of what had never been there: no memory and no TTL \
-                         helps these, only clients that keep their tokens.";
+    const NEVER: &str = "75.0 % of the misses since the start were of what had never been there, or is not remembered: new \
+         tokens are helped by no memory and no TTL, only by clients that keep their tokens.";
 
     const NOT_LONGER: &str = "TTL: nothing was asked for once it had expired, so a longer token_cache_time would spare \
                               Keystone nothing.";

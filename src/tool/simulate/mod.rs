@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use super::Error;
 use super::generate::scenario;
 use super::progress::Progress;
-use super::trace::{About, Kind, Request, TokenId, Trace};
+use super::trace::{About, Kind, Recorded, Request, TokenId, Trace};
 use balance::Balance;
 use policy::Seconds;
 use policy::belady::Future;
@@ -271,6 +271,10 @@ impl<'a> Simulation<'a> {
                 changed => format!("; {}", changed.join(", ")),
             }
         );
+        let told = match &about.recorded {
+            Some(recorded) => format!("{told}; {}", what_was_counted(recorded)),
+            None => told,
+        };
         self.traces.push(told);
     }
 
@@ -296,6 +300,27 @@ fn what_is(name: &str) -> String {
     known
         .map(|(_, about)| format!(" ({about})"))
         .unwrap_or_default()
+}
+
+/// What the server that a trace was recorded from has counted itself, and what the trace does not have of it.
+fn what_was_counted(recorded: &Recorded) -> String {
+    let hits = recorded.hits as f64 * 100.0 / recorded.look_ups.max(1) as f64;
+    let mut told = format!(
+        "the server itself counted {hits:.2} % with {} MB",
+        recorded.memory_bytes >> 20
+    );
+    for (count, what) in [
+        (
+            recorded.left_out,
+            "look-ups of what was never stored are left out",
+        ),
+        (recorded.lost, "events were lost"),
+    ] {
+        if count > 0 {
+            told += &format!(", {count} {what}");
+        }
+    }
+    told
 }
 
 fn check_trace(trace: &Trace, options: &Fitted<'_>) -> Result<(), Error> {

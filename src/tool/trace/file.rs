@@ -386,6 +386,7 @@ mod tests {
             memory_bytes: 64 << 20,
             look_ups: 10,
             hits: 9,
+            left_out: 2,
             lost: 1,
         });
         let request = |millis, service| Request {

@@ -88,10 +88,12 @@ pub struct Recorded {
     pub validation_millis: u32,
     /// The server's memory limit; 0 where it was not known.
     pub memory_bytes: u64,
-    /// Look-ups that the server answered in that time.
+    /// Look-ups that the server answered in that time, of keys that expire and were there once.
     pub look_ups: u64,
     /// Hits among them.
     pub hits: u64,
+    /// Look-ups of keys that were never stored, which are not in the trace.
+    pub left_out: u64,
     /// Events that were lost, since they came faster than they were taken.
     pub lost: u64,
 }
