@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::history::Window;
-use crate::store::{Shortfall, Usage};
+use crate::store::Shortfall;
 
 /// Of so many look-ups one may be lost before more memory is worth a word.
 const TOLERATED: u64 = 1_000;
@@ -57,13 +57,12 @@ pub struct Step {
     pub hits: u64,
 }
 
-/// What the look-ups of a window say of the limit of a store; `None` if they are too few to say anything.
-pub fn need(window: &Window, usage: &Usage) -> Option<Need> {
+/// What the look-ups of a window say of the limit of a store that holds so many items; `None` if they are too few to say anything.
+pub fn need(window: &Window, limit_bytes: u64, items: u64) -> Option<Need> {
     let served = &window.served;
     if served.gets() < GETS_MIN {
         return None;
     }
-    let limit_bytes = usage.limit_bytes;
     let mut hits = served.hits;
     let steps = Shortfall::ALL.iter().zip(served.lacked);
     let steps = steps.map(|(shortfall, lacked)| {
@@ -82,7 +81,7 @@ pub fn need(window: &Window, usage: &Usage) -> Option<Need> {
         gets: served.gets(),
         hits: served.hits,
         lost: served.evicted,
-        remembered_seconds: remembered_seconds(window, usage.items),
+        remembered_seconds: remembered_seconds(window, items),
         steps: steps.collect(),
         verdict: String::new(),
     };
@@ -176,7 +175,6 @@ fn time(seconds: u32) -> String {
 mod tests {
     use super::*;
     use crate::stats::history::Sample;
-    use crate::store::{Options, Store};
 
     fn window(hits: u64, evicted: u64, lacked: [u64; 5]) -> Window {
         Window {
@@ -192,18 +190,12 @@ mod tests {
         }
     }
 
-    fn usage(limit_mib: u64) -> Usage {
-        Usage {
-            items: 1_000,
-            limit_bytes: limit_mib * MIB,
-            ..Store::new(&Options::default()).unwrap().usage()
-        }
-    }
+    const ITEMS: u64 = 1_000;
 
     #[test]
     fn what_is_forgotten_soon_is_not_called_enough() {
         let mut window = window(100, 0, [0; 5]);
-        let of = |window: &Window| need(window, &usage(8)).unwrap();
+        let of = |window: &Window| need(window, 8 * MIB, ITEMS).unwrap();
         window.served.evictions = 1_000;
         assert_eq!(of(&window).remembered_seconds, Some(43_400));
         assert!(of(&window).verdict.starts_with("8 MB is enough"));
@@ -224,17 +216,17 @@ mod tests {
         let mut window = window(10, u64::MAX, [u64::MAX; 5]);
         window.served.hits = u64::MAX;
         window.served.evictions = 1;
-        let usage = Usage {
-            items: u64::MAX,
-            limit_bytes: u64::MAX,
-            ..usage(8)
-        };
-        assert!(!need(&window, &usage).unwrap().verdict.is_empty());
+        assert!(
+            !need(&window, u64::MAX, u64::MAX)
+                .unwrap()
+                .verdict
+                .is_empty()
+        );
     }
 
     #[test]
     fn the_least_memory_that_ends_the_losses_is_named() {
-        let need = need(&window(900, 30, [5, 5, 19, 1, 0]), &usage(64)).unwrap();
+        let need = need(&window(900, 30, [5, 5, 19, 1, 0]), 64 * MIB, ITEMS).unwrap();
         let told = "At 64 MB, 3.0 % of the look-ups of the last 6 hours missed what had been evicted; \
                     96 MB would have kept it.";
         assert_eq!(need.verdict, told);
@@ -248,7 +240,7 @@ mod tests {
 
     #[test]
     fn memory_that_would_not_do_is_not_called_the_remedy() {
-        let need = need(&window(500, 400, [0, 0, 0, 40, 60]), &usage(100)).unwrap();
+        let need = need(&window(500, 400, [0, 0, 0, 40, 60]), 100 * MIB, ITEMS).unwrap();
         let told = "At 100 MB, 40 % of the look-ups of the last 6 hours missed what had been evicted; \
                     300 MB would have kept 25 % of it.";
         assert_eq!(need.verdict, told);
@@ -256,7 +248,7 @@ mod tests {
 
     #[test]
     fn nothing_more_is_wanted_where_nothing_is_lost() {
-        let of = |window| need(&window, &usage(64)).map(|need| need.verdict);
+        let of = |window| need(&window, 64 * MIB, ITEMS).map(|need| need.verdict);
         let told = "64 MB is enough: in the last 6 hours, what had been evicted was hardly asked for again.";
         assert_eq!(of(window(500, 0, [0; 5])).as_deref(), Some(told));
         let mut few = window(50, 20, [0; 5]);

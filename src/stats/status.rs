@@ -168,7 +168,7 @@ impl Status {
     pub fn new(moment: &Moment<'_>, history: &History) -> Status {
         let windows = WINDOWS.map(|seconds| history.window(seconds, moment.now.seconds));
         let [.., day] = &windows;
-        let need = need(day, &moment.usage);
+        let need = need(day, moment.usage.limit_bytes, moment.usage.items);
         Status {
             format: FORMAT,
             unix_seconds: moment.now.unix_seconds,

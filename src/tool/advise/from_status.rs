@@ -295,7 +295,6 @@ mod tests {
     use crate::stats::history::Sample;
     use crate::stats::need::need;
     use crate::stats::status::{Memory, Missed};
-    use crate::store::{Options, Store, Usage};
 
     /// A server of 64 MB that is asked ten times a second, with 90 % of hits.
     fn server(watched_seconds: u32, served: Sample, memory: Memory) -> Status {
@@ -314,13 +313,7 @@ mod tests {
             misses: vec![missed("never_seen", 30), missed("expired", 10)],
             memory: Memory {
                 limit_bytes: 64 * MIB,
-                need: need(
-                    &day,
-                    &Usage {
-                        limit_bytes: 64 * MIB,
-                        ..Store::new(&Options::default()).unwrap().usage()
-                    },
-                ),
+                need: need(&day, 64 * MIB, 1_000),
                 ..memory
             },
             ..Status::default()
