@@ -231,6 +231,69 @@ fn a_watch_ends_when_it_is_enough_and_shows_what_is_asked_for() {
 }
 
 #[test]
+fn a_recording_that_the_server_ends_is_written_and_says_so() {
+    let folder = Folder::new();
+    let (mut daemon, socket) = daemon(&folder);
+    let file = folder.text("trace");
+    let recording = watcher(&socket, &["record", "--admin", &socket, "-o", &file]);
+    let mut client = daemon.client();
+    client.must_set("k", b"value");
+    assert!(client.get("k").is_some());
+    drop(client);
+    // What is told is sent twenty times a second.
+    thread::sleep(std::time::Duration::from_millis(500));
+    daemon.stop();
+    let (code, said) = recording.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("the connection to the server was lost"),
+        "{said}"
+    );
+    let trace = file::read(file.as_ref()).unwrap();
+    assert_eq!((trace.requests.len(), trace.changes.len()), (1, 1));
+}
+
+#[test]
+fn a_recording_ends_at_its_size() {
+    let folder = Folder::new();
+    let (daemon, socket) = daemon(&folder);
+    let file = folder.text("trace");
+    let words = ["record", "--admin", &socket, "-o", &file, "--size", "64k"];
+    let recording = watcher(&socket, &words);
+    let mut visitor = visitor(&daemon);
+    wait_until("it has ended", || {
+        visitor.visit(1_000);
+        status_at(&socket).server.watchers == 0
+    });
+    let (code, said) = recording.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("reached its size"), "{said}");
+    assert!(std::fs::metadata(file).unwrap().len() <= 64 << 10);
+}
+
+#[test]
+fn a_watch_ends_in_time_however_slowly_it_is_read() {
+    let folder = Folder::new();
+    let (daemon, socket) = daemon(&folder);
+    let mut visitor = visitor(&daemon);
+    let mut watching = watcher(&socket, &["watch", "--admin", &socket, "--seconds", "1"]);
+    let mut output = BufReader::new(watching.0.stdout.take().unwrap());
+    let mut line = String::new();
+    let mut lines = 0;
+    visitor.visit(200);
+    // More is told than is read, until it has ended.
+    while output.read_line(&mut line).unwrap() > 0 {
+        lines += 1;
+        line.clear();
+        if status_at(&socket).server.watchers > 0 {
+            visitor.visit(50);
+        }
+    }
+    assert!(lines > 100, "{lines}");
+    assert_eq!(watching.ended(), (Some(0), String::new()));
+}
+
+#[test]
 fn what_cannot_be_watched_is_told_in_one_line() {
     let folder = Folder::new();
     let (mut daemon, socket) = daemon(&folder);

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::thread;
 
-use crate::daemon::{Daemon, LIMIT, MIB, PROGRAM, is_root, refused};
+use crate::daemon::{Daemon, Folder, LIMIT, MIB, PROGRAM, is_root, refused};
 
 const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -103,6 +104,27 @@ fn the_status_page_is_served_with_all_that_it_needs() {
     assert!(!body.contains("secret"), "{body}");
     let (status, _, body) = ask(daemon.http(), "HEAD", "/?again");
     assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
+}
+
+#[test]
+fn the_page_and_its_figures_show_settings_and_no_path_of_a_file() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("users"), "user:password\n").unwrap();
+    std::fs::set_permissions(folder.path("users"), PermissionsExt::from_mode(0o600)).unwrap();
+    let (users, socket) = (folder.text("users"), folder.text("socket"));
+    let daemon = Daemon::with(&format!(
+        "-m 16 -l 127.0.0.1:0 --http 127.0.0.1:0 -s {socket} -B ascii -Y {users}"
+    ));
+    for path in ["/", "/api/status"] {
+        let (_, _, body) = ask(daemon.http(), "GET", path);
+        for shown in ["16777216", "auth_enabled_ascii", "domain_socket"] {
+            assert!(body.contains(shown), "{path}: {shown}");
+        }
+        assert!(!body.contains(&users) && !body.contains(&socket), "{path}");
+    }
+    let (_, _, body) = ask(daemon.http(), "GET", "/api/status");
+    assert!(body.contains(r#"["auth_enabled_ascii","set"]"#), "{body}");
+    assert!(body.contains(r#"["ssl_key","(null)"]"#), "{body}");
 }
 
 #[test]
