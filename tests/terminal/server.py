@@ -18,12 +18,14 @@ class Server:
     def __init__(self, folder):
         self.port = free_port()
         self.http = f"127.0.0.1:{free_port()}"
+        self.admin = folder / "admin.sock"
         self._log_path = folder / "server.log"
         self.start()
 
     def start(self):
         """Starts it, and waits until it listens."""
         line = [find_binary(), "-p", str(self.port), "-l", "127.0.0.1", "--http", self.http]
+        line += ["--admin-socket", str(self.admin)]
         if os.geteuid() == 0:
             line += ["-u", "root"]
         with open(self._log_path, "ab") as log:

@@ -21,6 +21,11 @@ def test_the_numbers_are_those_of_the_load(tool, server):
     assert all_of_it[2:6] == ["75.0", "%", "4", "1"]
 
 
+def test_the_admin_socket_tells_the_same(tool, server):
+    server.store(["key"])
+    assert json.loads(ask(tool, "--admin", server.admin, "--json"))["total"]["sets"] == 1
+
+
 def test_json_is_the_servers_own(tool, server):
     server.store(["key"])
     server.look_up(["key"])

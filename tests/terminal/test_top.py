@@ -47,6 +47,14 @@ def test_the_numbers_of_a_load_appear_and_change_with_more_of_it(server, top):
     top.wait(lambda shown: has(shown, service) and has(shown, headline))
 
 
+def test_the_admin_socket_shows_the_same(tool, server, screen):
+    screen.run(tool, "top", "--admin", server.admin, *INTERVAL)
+    screen.wait(is_up)
+    server.store(["key"])
+    server.look_up(["key"])
+    screen.wait(lambda shown: has(shown, rf"^{USER} +100 % +1 +1 "))
+
+
 def has(shown, line):
     """Whether there is such a line."""
     return re.search(line, shown, re.MULTILINE)
