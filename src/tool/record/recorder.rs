@@ -1,33 +1,14 @@
-//! A running server's accesses, recorded into a trace that `simulate` and `advise` replay.
+//! Events of a running server become a trace.
 //!
-//! Asks the admin socket, as `watch` does. Keys become numbers in the order in which they come; what was cached before
-//! the recording began, and is hit, is put at the head of the trace, as old as it was (its warm-up).
-//!
-//! Invariants:
-//! - nothing in a trace leads back to a token: not even the hashes of keys that the server sends are in it;
-//! - bounded in time and in bytes; the file is whole or not there.
+//! Invariant: a key is a number here from its first event on; its hash goes no further.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
 
-use super::trace::{
-    About, Change, Kind, Op, Recorded, Request, SERVICES_MAX, Token, TokenId, Trace, file,
-};
-use super::units::{count, harmless, part, percent};
-use super::watch::Lines;
-use super::{Error, Target, files, status};
 use crate::stats::events::{self, Event, KeyHash, Outcome};
-use crate::stats::watch_line::Line;
-
-/// How often it is looked whether the end is asked for.
-const LOOK: Duration = Duration::from_millis(200);
-
-/// How long it still listens when the end is asked for: for what was done by then and is on its way.
-const GRACE: Duration = Duration::from_secs(1);
+use crate::tool::trace::{
+    About, Change, Kind, Op, Recorded, Request, SERVICES_MAX, Token, TokenId, Trace,
+};
+use crate::tool::units::harmless;
 
 /// The most that a key takes in a file, and an access.
 const KEY_BYTES: u64 = 16;
@@ -41,125 +22,6 @@ const VALIDATION_MILLIS: u32 = 100;
 
 /// What `token_cache_time` is taken for where no event tells.
 const TTL_SECONDS: u32 = 300;
-
-/// What to record, and how much of it.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The server's admin socket.
-    pub target: Target,
-    /// The file, which must not be there half written.
-    pub output: PathBuf,
-    /// How long.
-    pub time: Duration,
-    /// Bytes of the file, at most.
-    pub bytes_max: u64,
-}
-
-/// What was recorded.
-#[derive(Debug)]
-pub struct Report {
-    path: PathBuf,
-    recorded: Recorded,
-    tokens: usize,
-    millis: u32,
-    is_full: bool,
-    /// Why the server ended it, if it did.
-    broke: Option<String>,
-}
-
-/// Records until the time is over, the file is full, or `ends` says so; then writes the file.
-///
-/// # Errors
-/// Those of [`Lines::begin`]; a server that ends earlier ends the recording, and what there is is written.
-/// [`Error::File`] if it cannot be, [`Error::Options`] if nobody has asked for anything.
-pub fn run(options: &Options, ends: &AtomicBool) -> Result<Report, Error> {
-    files::check(&options.output)?;
-    let status = status::fetch(&options.target)?;
-    let mut lines = Lines::begin(&options.target)?;
-    let mut recorder = Recorder::default();
-    let begun = Instant::now();
-    let mut time = options.time;
-    let (mut is_ending, mut is_full) = (false, false);
-    let mut broke = None;
-    while begun.elapsed() < time && !is_full {
-        if ends.load(Relaxed) && !is_ending {
-            is_ending = true;
-            time = time.min(begun.elapsed() + GRACE);
-        }
-        let left = time.saturating_sub(begun.elapsed());
-        match lines.within(left.min(LOOK)) {
-            None => {}
-            Some(Ok((_, Line::Event(event)))) => recorder.note(&event),
-            Some(Ok((_, Line::Lost { count }))) => recorder.lost += count,
-            Some(Ok((_, Line::Begun(begun)))) => recorder.second_millis = begun.second_ms,
-            Some(Err(Error::Lost(_, why))) => {
-                broke = Some(why.to_string());
-                break;
-            }
-            Some(Err(error)) => return Err(error),
-        }
-        is_full = recorder.bytes() >= options.bytes_max;
-    }
-    let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
-    let trace = recorder.trace(millis, status.memory.limit_bytes);
-    let Some(recorded) = trace.about.recorded.filter(|_| !trace.requests.is_empty()) else {
-        let what = "nobody looked anything up that was ever stored: nothing is recorded; record for longer, while the services are at work";
-        return Err(Error::Options(what.to_owned()));
-    };
-    file::write(&options.output, &trace)?;
-    Ok(Report {
-        path: options.output.clone(),
-        recorded,
-        tokens: trace.tokens.len(),
-        millis,
-        is_full,
-        broke,
-    })
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Recorded {
-            look_ups,
-            hits,
-            left_out,
-            lost,
-            ..
-        } = self.recorded;
-        let path = self.path.display();
-        let (all, tokens) = (count(look_ups), count(self.tokens as u64));
-        let ratio = percent(part(hits, look_ups));
-        let seconds = f64::from(self.millis) / 1_000.0;
-        writeln!(
-            f,
-            "{path}: {all} look-ups of {tokens} keys in {seconds:.1} s; {ratio} of them hit"
-        )?;
-        if let Some(why) = &self.broke {
-            writeln!(
-                f,
-                "it ends there since the connection to the server was lost: {why}"
-            )?;
-        }
-        if self.is_full {
-            writeln!(
-                f,
-                "it has reached its size and ends there; --size allows more"
-            )?;
-        }
-        if left_out > 0 {
-            let left_out = count(left_out);
-            writeln!(f, "left out: {left_out} look-ups of what was never stored")?;
-        }
-        if lost > 0 {
-            let lost = count(lost);
-            writeln!(
-                f,
-                "lost: {lost} events, which came faster than they were taken; what is replayed differs by as much"
-            )?;
-        }
-        Ok(())
-    }
-}
 
 /// What is known of a key.
 #[derive(Debug, Default)]
@@ -175,7 +37,7 @@ struct Key {
 
 /// What was told so far.
 #[derive(Debug, Default)]
-struct Recorder {
+pub(super) struct Recorder {
     numbers: HashMap<KeyHash, TokenId>,
     keys: Vec<Key>,
     services: Vec<String>,
@@ -193,7 +55,18 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn note(&mut self, event: &Event<String>) {
+    /// Begins when the server's second had lasted for so long.
+    pub(super) fn begin(&mut self, second_millis: u32) {
+        self.second_millis = second_millis;
+    }
+
+    /// Notes that so many events were lost.
+    pub(super) fn lose(&mut self, events: u64) {
+        self.lost = self.lost.saturating_add(events);
+    }
+
+    /// Notes an event.
+    pub(super) fn note(&mut self, event: &Event<String>) {
         let millis = u32::try_from(event.at_ms).unwrap_or(u32::MAX);
         let service = self.service(&event.service);
         let token = self.number(event.key, service);
@@ -294,7 +167,7 @@ impl Recorder {
     }
 
     /// What a file of it takes, at most.
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         let accesses = self.requests.len() + self.changes.len() + self.warm.len();
         accesses as u64 * ACCESS_BYTES + self.keys.len() as u64 * KEY_BYTES
     }
@@ -327,7 +200,7 @@ impl Recorder {
     }
 
     /// The trace of what was recorded in so long.
-    fn trace(mut self, millis: u32, memory_bytes: u64) -> Trace {
+    pub(super) fn trace(mut self, millis: u32, memory_bytes: u64) -> Trace {
         let ttl_seconds = self.ttl_seconds();
         let validation_millis = self.validation_millis();
         let begins_at = self.begins_at();
@@ -435,6 +308,7 @@ mod tests {
     use super::*;
     use crate::stats::by_class::MissCause;
     use crate::token::class::Class;
+    use crate::tool::trace::file;
 
     fn event(
         at_ms: u64,
