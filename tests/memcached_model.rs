@@ -193,6 +193,7 @@ fn token_of(shape: &Shape, token: TokenId) -> Token {
         source: 0,
         value_bytes,
         packed_bytes: value_bytes,
+        ttl_seconds: 0,
     }
 }
 

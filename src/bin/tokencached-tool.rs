@@ -115,11 +115,11 @@ fn print_events(flags: &Watch) -> Result<bool, tool::Error> {
 }
 
 fn record_trace(flags: &Record) -> Result<bool, tool::Error> {
-    let ends = signals::ask_for_end()?;
+    let ends = signals::ask_for_end("writing what was recorded; a second signal drops it")?;
     let report = record::run(&flags.options(), &ends)?;
     // Standard output may be where the trace went.
     eprint!("{report}");
-    Ok(true)
+    Ok(report.is_whole())
 }
 
 fn print_load(flags: &Load) -> Result<bool, tool::Error> {
@@ -206,8 +206,8 @@ fn print_simulation(flags: &Simulate) -> Result<bool, tool::Error> {
 }
 
 fn print_replay(flags: &Replay) -> Result<bool, tool::Error> {
-    let options = flags.options()?;
     let trace = trace::file::read(&flags.trace)?;
+    let options = flags.options(&trace.about)?;
     say(replay::run(&trace, &options)?);
     Ok(true)
 }

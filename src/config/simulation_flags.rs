@@ -19,6 +19,7 @@ use crate::tool::simulate::balance::Balance;
 use crate::tool::simulate::policy::spec::{DEFAULTS, Spec};
 use crate::tool::simulate::replay::Values;
 use crate::tool::simulate::{self, Units};
+use crate::tool::trace::About;
 
 /// `generate`.
 #[derive(Debug, Args)]
@@ -148,18 +149,20 @@ pub struct Replay {
     /// counts in seconds: 1 gives it the trace's own time
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub speed: u32,
-    /// keystonemiddleware's token_cache_time, in the trace's seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    pub ttl: u32,
+    /// keystonemiddleware's token_cache_time, in the trace's seconds (default: what a recorded trace says, else 300)
+    #[arg(long, value_name = "SECONDS")]
+    pub ttl: Option<u32>,
     /// Bytes of every value (default: as keystonemiddleware writes them)
     #[arg(long, value_name = "BYTES")]
     pub value_bytes: Option<u32>,
-    /// How long Keystone takes for a validation, in the trace's time
-    #[arg(long, value_name = "MS", default_value_t = 100)]
-    pub validation_ms: u32,
-    /// Seconds at the start of the trace that are sent and not counted
-    #[arg(long, value_name = "S", default_value_t = 1800)]
-    pub warm_up: u32,
+    /// How long Keystone takes for a validation, in the trace's time (default: what a recorded trace says, else
+    /// 100)
+    #[arg(long, value_name = "MS")]
+    pub validation_ms: Option<u32>,
+    /// Seconds at the start of the trace that are sent and not counted (default: what a recorded trace says,
+    /// else 1800)
+    #[arg(long, value_name = "S")]
+    pub warm_up: Option<u32>,
     /// What the keys are made from (default: another one each time, so that nothing of an earlier
     /// replay is found)
     #[arg(long, value_name = "N")]
@@ -167,18 +170,20 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// What `tool/` needs to know; looks the target's name up, which may block.
+    /// What `tool/` needs to know for this trace; looks the target's name up, which may block.
     ///
     /// # Errors
     /// [`Error::Target`] if the target is no address.
-    pub fn options(&self) -> Result<replay::Options, Error> {
+    pub fn options(&self, about: &About) -> Result<replay::Options, Error> {
+        let usual = simulate::Usual::of(about);
+        let warm_up_millis = self.warm_up.map(|seconds| seconds.saturating_mul(1000));
         Ok(replay::Options {
             target: self.server.target()?,
             speed: self.speed,
-            ttl_seconds: self.ttl,
+            ttl_seconds: self.ttl.unwrap_or(usual.ttl_seconds),
             value_bytes: self.value_bytes,
-            validation_millis: self.validation_ms,
-            warm_up_millis: self.warm_up.saturating_mul(1000),
+            validation_millis: self.validation_ms.unwrap_or(usual.validation_millis),
+            warm_up_millis: warm_up_millis.unwrap_or(usual.warm_up_millis),
             seed: self.seed.unwrap_or_else(|| RandomState::new().hash_one(())),
         })
     }

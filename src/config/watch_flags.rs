@@ -43,9 +43,6 @@ pub struct Watch {
     /// Only look-ups that found nothing
     #[arg(long)]
     pub misses: bool,
-    /// Only the key that an earlier line shows so
-    #[arg(long, value_name = "HASH")]
-    pub key: Option<String>,
     /// End after so many lines
     #[arg(long, short = 'n', value_name = "N")]
     pub count: Option<u64>,
@@ -65,7 +62,6 @@ impl Watch {
             services: self.service.clone(),
             classes: self.class.clone(),
             misses: self.misses,
-            key: self.key.clone(),
             count: self.count,
             time: self.seconds,
             json: self.json,
@@ -158,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_watch_is_what_its_flags_say() {
-        let line = "watch --op get,set --service nova --class token_mac --misses --key 0a -n 3 --seconds 0.5";
+        let line =
+            "watch --op get,set --service nova --class token_mac --misses -n 3 --seconds 0.5";
         let Ok(Command::Watch(flags)) = parse(line) else {
             panic!("{:?}", parse(line));
         };
@@ -168,10 +165,7 @@ mod tests {
         assert_eq!(options.classes, [Class::TokenMac]);
         assert_eq!(options.services, ["nova"]);
         assert!(options.misses && !options.json);
-        assert_eq!(
-            (options.key.as_deref(), options.count),
-            (Some("0a"), Some(3))
-        );
+        assert_eq!(options.count, Some(3));
         assert_eq!(options.time, Some(Duration::from_millis(500)));
     }
 

@@ -8,11 +8,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Error;
 
-/// From here on, SIGINT, SIGTERM and SIGHUP set what is given; a second one ends the process as it would without this.
+/// From here on, SIGINT, SIGTERM and SIGHUP set what is given, and `says` is told on standard error; a second one ends
+/// the process.
 ///
 /// # Errors
 /// [`Error::System`].
-pub fn ask_for_end() -> Result<Arc<AtomicBool>, Error> {
+pub fn ask_for_end(says: &'static str) -> Result<Arc<AtomicBool>, Error> {
     let failed = |why| Error::System("wait for signals", why);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -44,6 +45,7 @@ pub fn ask_for_end() -> Result<Arc<AtomicBool>, Error> {
                 if set.swap(true, Relaxed) {
                     std::process::exit(130);
                 }
+                eprintln!("{says}");
             }
         });
     };

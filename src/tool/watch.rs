@@ -26,8 +26,6 @@ pub struct Options {
     pub classes: Vec<Class>,
     /// Only look-ups that found nothing.
     pub misses: bool,
-    /// Only the key with this hash, as an earlier line shows it.
-    pub key: Option<String>,
     /// End after so many events.
     pub count: Option<u64>,
     /// End after so long.
@@ -46,10 +44,6 @@ impl Options {
             )
             && is_among(self.classes.is_empty(), self.classes.contains(&event.class))
             && (!self.misses || matches!(event.outcome, Outcome::Miss { .. }))
-            && self
-                .key
-                .as_ref()
-                .is_none_or(|key| *key == event.key.to_string())
     }
 }
 
@@ -293,14 +287,8 @@ mod tests {
         let sets = Options {
             ops: vec![Op::Set],
             classes: vec![Class::Token],
-            key: Some("00000000000000ab".into()),
             ..Options::default()
         };
         assert!(sets.wants(&stored()) && !sets.wants(&miss()));
-        let another = Options {
-            key: Some("00000000000000ac".into()),
-            ..sets
-        };
-        assert!(!another.wants(&stored()));
     }
 }

@@ -81,7 +81,13 @@ impl AdminSocket {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            if is_allowed(&stream) {
+            let uid = stream.peer_cred().map(|peer| peer.uid()).ok();
+            if !is_allowed(uid) {
+                tracing::warn!(
+                    uid,
+                    "refused on the admin socket, which is for root and this server's user"
+                );
+            } else {
                 let served = serve_connection(Arc::clone(&admin), stream);
                 connections.begin(CONNECTIONS_MAX - 1, served);
             }
@@ -89,10 +95,9 @@ impl AdminSocket {
     }
 }
 
-/// Whether it is root at the other end, or the user that this server runs as.
-fn is_allowed(stream: &UnixStream) -> bool {
-    let peer = stream.peer_cred().map(|peer| peer.uid());
-    peer.is_ok_and(|uid| uid == 0 || uid == geteuid().as_raw())
+/// Whether this is root, or the user that this server runs as.
+fn is_allowed(uid: Option<u32>) -> bool {
+    uid.is_some_and(|uid| uid == 0 || uid == geteuid().as_raw())
 }
 
 async fn serve_connection(admin: Arc<Admin>, stream: UnixStream) {

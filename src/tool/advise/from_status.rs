@@ -11,7 +11,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{VALIDATION_COST_MS, keystone_cores, table};
+use super::{LOOK_UPS_MIN, VALIDATION_COST_MS, keystone_cores, table};
 use crate::stats::history::Window;
 use crate::stats::status::Status;
 use crate::tool::simulate::policy::tokencached::MEMORY_BYTES_MIN;
@@ -20,9 +20,6 @@ use crate::tool::{status, units};
 
 /// Time that has to be watched before anything is advised, in seconds.
 const WATCHED_SECONDS_MIN: u32 = 600;
-
-/// Look-ups that have to be watched.
-const LOOK_UPS_MIN: u64 = 1_000;
 
 const MIB: u64 = 1 << 20;
 
@@ -266,7 +263,12 @@ impl fmt::Display for Text<'_> {
             seen.validation_cost_ms
         )?;
         if seen.look_ups > 0 {
-            let heading = ["Memory", "hit rate", "validations/s", "Keystone processors"];
+            let heading = [
+                "Memory",
+                "hit rate",
+                "change of validations/s",
+                "of Keystone processors",
+            ];
             table::write(f, heading, self.0.memory.iter().map(cells))?;
         }
         table::write_sentences(f, advice)
@@ -379,13 +381,13 @@ mod tests {
         let expected = "\
 10,000 look-ups in the last 16 min 40 s; 63 MB of 64 MB in use, 5 items evicted since the start; a validation costs Keystone 200 ms.
 
-Memory           hit rate  validations/s  Keystone processors
-64 MB (present)   90.00 %              0                    0
-72 MB             91.00 %          -0.10                -0.02
-80 MB             92.00 %          -0.20                -0.04
-96 MB             95.00 %          -0.50                -0.10
-128 MB            95.00 %          -0.50                -0.10
-192 MB            95.00 %          -0.50                -0.10
+Memory           hit rate  change of validations/s  of Keystone processors
+64 MB (present)   90.00 %                        0                       0
+72 MB             91.00 %                    -0.10                   -0.02
+80 MB             92.00 %                    -0.20                   -0.04
+96 MB             95.00 %                    -0.50                   -0.10
+128 MB            95.00 %                    -0.50                   -0.10
+192 MB            95.00 %                    -0.50                   -0.10
 
 At 64 MB, 5.0 % of the look-ups of the last 16 minutes missed what had been evicted; 96 MB would have kept it.
 ";

@@ -13,6 +13,9 @@ pub mod from_trace;
 mod table;
 pub mod trace_words;
 
+/// Fewer look-ups than these advise nothing.
+const LOOK_UPS_MIN: u64 = 1_000;
+
 /// What a validation costs Keystone, in milliseconds of CPU, where nothing else is known: measured with Keystone 30.0.0,
 /// without a cache of its own.
 pub const VALIDATION_COST_MS: u32 = 100;

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::from_trace::{Advice, Conditions, Row};
-use super::table;
+use super::{LOOK_UPS_MIN, table};
 use crate::tool::simulate::policy::Seconds;
 use crate::tool::simulate::policy::tokencached::MEMORY_BYTES_MIN;
 use crate::tool::simulate::report::words::{memory, one_line, three_digits};
@@ -20,10 +20,25 @@ const WORTH_A_WORD: f64 = 0.01;
 /// What follows from the rows.
 pub fn sentences(advice: &Advice) -> Vec<String> {
     let conditions = &advice.conditions;
+    if let Some(sentence) = too_few(&advice.memory) {
+        return vec![sentence];
+    }
     let mut sentences = on_memory(&advice.memory);
     sentences.extend(on_ttl(&advice.ttl));
     sentences.extend(on_length(conditions, &advice.ttl_seconds_left_out));
     sentences
+}
+
+/// What is said where nothing can be advised.
+fn too_few(rows: &[Row]) -> Option<String> {
+    let requests = rows.first().map_or(0, |row| row.requests);
+    (requests < LOOK_UPS_MIN).then(|| {
+        format!(
+            "Nothing to advise: {} look-ups are counted, and it takes {}.",
+            units::count(requests),
+            units::count(LOOK_UPS_MIN)
+        )
+    })
 }
 
 /// The least memory that is as good as any, and what that means for what there is.

@@ -172,6 +172,7 @@ impl World {
             source,
             value_bytes,
             packed_bytes,
+            ttl_seconds: 0,
         });
         (self.tokens.len() - 1) as TokenId
     }

@@ -103,6 +103,13 @@ pub fn run(options: &Options, ends: &AtomicBool) -> Result<Report, Error> {
     })
 }
 
+impl Report {
+    /// Whether it was recorded for as long as was asked, and not ended by the server.
+    pub fn is_whole(&self) -> bool {
+        self.broke.is_none()
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Recorded {

@@ -11,7 +11,7 @@ use crate::tool::trace::{
 use crate::tool::units::harmless;
 
 /// The most that a key takes in a file, and an access.
-const KEY_BYTES: u64 = 16;
+const KEY_BYTES: u64 = 21;
 const ACCESS_BYTES: u64 = 12;
 
 /// Characters of a service's name that are kept.
@@ -29,6 +29,8 @@ struct Key {
     service: u8,
     /// Lengths of its value as it came and as it is kept, once it was there.
     bytes: Option<(u32, u32)>,
+    /// For how long it was to be held when it was last stored, or else when it was last seen; 0 for ever.
+    ttl_seconds: u32,
     /// It does not expire.
     is_lasting: bool,
     /// When it was missed and has not been stored since.
@@ -161,6 +163,9 @@ impl Recorder {
         let short = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         key.bytes = Some((short(value_bytes), short(stored_bytes)));
         key.is_lasting = ttl_seconds.is_none();
+        if which == 0 || key.ttl_seconds == 0 {
+            key.ttl_seconds = ttl_seconds.unwrap_or(0);
+        }
         if let Some(seconds) = ttl_seconds {
             *self.held_seconds[which].entry(seconds).or_default() += 1;
         }
@@ -295,6 +300,7 @@ impl Recorder {
                 source: key.service.into(),
                 value_bytes,
                 packed_bytes,
+                ttl_seconds: key.ttl_seconds,
             });
             Some(tokens.len() as TokenId - 1)
         });
@@ -412,6 +418,7 @@ mod tests {
             panic!("{:?}", trace.tokens);
         };
         assert_eq!((token.value_bytes, token.packed_bytes), (9_000, 400));
+        assert_eq!(token.ttl_seconds, 90, "the latest");
         let ops: Vec<Op> = trace.changes.iter().map(|change| change.op).collect();
         assert_eq!(ops, [Op::Set, Op::Set, Op::Set, Op::Delete]);
     }

@@ -111,6 +111,39 @@ impl Options {
     }
 }
 
+/// How a trace is replayed where nothing else is asked for: as it was recorded, or as clouds usually are.
+#[derive(Debug, Clone, Copy)]
+pub struct Usual {
+    /// `token_cache_time`.
+    pub ttl_seconds: Seconds,
+    /// How many units the API has; what was recorded is one unit's.
+    pub units: u32,
+    /// How long Keystone takes for a validation.
+    pub validation_millis: u32,
+    /// Requests before this are replayed and not counted.
+    pub warm_up_millis: u32,
+}
+
+impl Usual {
+    /// That of such a trace.
+    pub fn of(about: &About) -> Usual {
+        match &about.recorded {
+            Some(recorded) => Usual {
+                ttl_seconds: recorded.ttl_seconds,
+                units: 1,
+                validation_millis: recorded.validation_millis,
+                warm_up_millis: recorded.warm_up_millis,
+            },
+            None => Usual {
+                ttl_seconds: TTL_SECONDS,
+                units: UNITS,
+                validation_millis: VALIDATION_MILLIS,
+                warm_up_millis: WARM_UP_MILLIS,
+            },
+        }
+    }
+}
+
 /// Options with what they leave to the trace.
 #[derive(Debug)]
 pub struct Fitted<'a> {
@@ -129,24 +162,18 @@ pub struct Fitted<'a> {
 impl<'a> Fitted<'a> {
     /// What these options come to for such a trace.
     pub fn new(asked: &'a Options, about: &About) -> Fitted<'a> {
-        let recorded = about.recorded.as_ref();
+        let usual = Usual::of(about);
         let either = |given: &[u32], default| match given {
             [] => vec![default],
             given => given.to_vec(),
         };
-        let validation_millis =
-            recorded.map_or(VALIDATION_MILLIS, |recorded| recorded.validation_millis);
-        let ttl_seconds = recorded.map_or(TTL_SECONDS, |recorded| recorded.ttl_seconds);
         let warm_up = asked.warm_up_seconds.map(|it| it.saturating_mul(1000));
         Fitted {
             asked,
-            ttl_seconds: either(&asked.ttl_seconds, ttl_seconds),
-            // What was recorded is one unit's.
-            units: either(&asked.units, recorded.map_or(UNITS, |_| 1)),
-            validation_millis: asked.validation_millis.unwrap_or(validation_millis),
-            warm_up_millis: warm_up.unwrap_or_else(|| {
-                recorded.map_or(WARM_UP_MILLIS, |recorded| recorded.warm_up_millis)
-            }),
+            ttl_seconds: either(&asked.ttl_seconds, usual.ttl_seconds),
+            units: either(&asked.units, usual.units),
+            validation_millis: asked.validation_millis.unwrap_or(usual.validation_millis),
+            warm_up_millis: warm_up.unwrap_or(usual.warm_up_millis),
         }
     }
 
@@ -457,10 +484,16 @@ impl Group<'_> {
         (distinct, places)
     }
 
+    fn recorded_ttl(&self) -> Option<Seconds> {
+        let recorded = self.trace.about.recorded.as_ref()?;
+        Some(recorded.ttl_seconds)
+    }
+
     fn replay(&self, cache: &Cache<'_>, unit: u8, progress: &Progress) -> Result<Found, Error> {
         let conditions = Conditions {
             values: cache.values,
             ttl_seconds: cache.ttl_seconds,
+            is_recorded_ttl: self.recorded_ttl() == Some(cache.ttl_seconds),
             validation_millis: self.options.validation_millis,
             warm_up_millis: self.options.warm_up_millis,
         };

@@ -56,6 +56,8 @@ pub struct Conditions {
     pub values: Values,
     /// keystonemiddleware's `token_cache_time`.
     pub ttl_seconds: Seconds,
+    /// That is what the trace was recorded with, so that each value has the time that it really had.
+    pub is_recorded_ttl: bool,
     /// How long Keystone takes for a validation.
     pub validation_millis: u32,
     /// Requests before this are replayed and not counted.
@@ -162,8 +164,15 @@ impl<'a, P: Policy + ?Sized> Api<'a, P> {
             value_bytes: self.conditions.values.bytes(token),
             expiry: match token.kind {
                 Kind::Lasting => NEVER,
-                Kind::Legitimate | Kind::Attack => now.saturating_add(self.conditions.ttl_seconds),
+                Kind::Legitimate | Kind::Attack => now.saturating_add(self.ttl_seconds(token)),
             },
+        }
+    }
+
+    fn ttl_seconds(&self, token: &Token) -> Seconds {
+        match token.ttl_seconds {
+            own if own > 0 && self.conditions.is_recorded_ttl => own,
+            _ => self.conditions.ttl_seconds,
         }
     }
 

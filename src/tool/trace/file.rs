@@ -7,7 +7,7 @@
 //! 4         version, little endian
 //! 4         length of what follows
 //! ...       JSON: name, seed, parameters, duration, services, what it was recorded from, number of tokens and of requests
-//! ...       for each token: kind (1 byte), source, value bytes, packed bytes
+//! ...       for each token: kind (1 byte), source, value bytes, packed bytes, TTL in seconds
 //! ...       for each request and change: milliseconds since the one before, token, and the service times four, plus 0
 //!           for a look-up, or the number of what was done
 //! 4         CRC-32 of all before, little endian
@@ -142,9 +142,14 @@ fn write_to(file: &mut dyn Write, trace: &Trace) -> io::Result<()> {
     out.write_all(&head)?;
     for token in &trace.tokens {
         out.write_all(&[token.kind as u8])?;
-        [token.source, token.value_bytes, token.packed_bytes]
-            .into_iter()
-            .try_for_each(|number| write_number(&mut out, number))?;
+        [
+            token.source,
+            token.value_bytes,
+            token.packed_bytes,
+            token.ttl_seconds,
+        ]
+        .into_iter()
+        .try_for_each(|number| write_number(&mut out, number))?;
     }
     let mut before = 0;
     for (request, op) in by_time(trace) {
@@ -277,6 +282,7 @@ fn read_token(from: &mut impl Read) -> Result<Token, Fault> {
         source: read_number(from)?,
         value_bytes: read_number(from)?,
         packed_bytes: read_number(from)?,
+        ttl_seconds: read_number(from)?,
     })
 }
 

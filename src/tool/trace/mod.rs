@@ -39,6 +39,8 @@ pub struct Token {
     pub value_bytes: u32,
     /// Length of that value as tokencached keeps it, packed.
     pub packed_bytes: u32,
+    /// For how long it was to be held, as it was recorded; 0 for as long as all.
+    pub ttl_seconds: u32,
 }
 
 /// One look into the cache.
