@@ -65,6 +65,8 @@ pub struct Status {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Server {
+    /// The machine's name; empty where it has none.
+    pub host: String,
     /// Its release.
     pub version: String,
     /// The memcached release that it speaks.
@@ -213,7 +215,9 @@ fn settings(moment: &Moment<'_>) -> Vec<(String, String)> {
 }
 
 fn server(moment: &Moment<'_>) -> Server {
+    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
     Server {
+        host: host.unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         memcached_version: MEMCACHED_VERSION.to_owned(),
         pid: std::process::id(),

@@ -57,9 +57,13 @@ impl fmt::Display for Text<'_> {
         let server = &status.server;
         writeln!(
             f,
-            "tokencached {} (memcached {}), pid {}, {} threads, up {}\n",
+            "tokencached {} (memcached {}) on {}, pid {}, {} threads, up {}\n",
             harmless(&server.version),
             harmless(&server.memcached_version),
+            match &*server.host {
+                "" => units::NONE.to_owned(),
+                host => harmless(host),
+            },
             server.pid,
             server.threads,
             units::time(server.uptime_seconds.into())

@@ -212,8 +212,10 @@ function view(status) {
     status.windows.find((window) => window.seconds === seconds),
   );
   const [minute, hour, day] = windows.map((window) => hitRate(window, isNew));
+  const name = server.host || "tokencached";
   return {
-    title: minute.rate === "–" ? "tokencached" : `${minute.rate} · tokencached`,
+    title: minute.rate === "–" ? name : `${minute.rate} · ${name}`,
+    host: server.host ?? "",
     time: `${timeOfDay(status.unix_seconds)} UTC`,
     is_new: isNew,
     minute,

@@ -21,6 +21,7 @@ const NO_VERDICT: &str = "Too little has been asked so far to say what memory is
 #[derive(Debug, Serialize)]
 pub struct View {
     title: String,
+    host: String,
     time: String,
     /// Whether nothing has been asked yet.
     is_new: bool,
@@ -125,7 +126,8 @@ impl View {
         let [now, minute, hour, day] = windows(status);
         let [minute, hour, day] = [minute, hour, day].map(|window| hit_rate(&window, is_new));
         View {
-            title: title(&minute),
+            title: title(&minute, &status.server.host),
+            host: status.server.host.clone(),
             time: format!("{} UTC", time_of_day(status.unix_seconds)),
             is_new,
             minute,
@@ -144,10 +146,11 @@ impl View {
 }
 
 /// Of a browser's tab.
-fn title(minute: &HitRate) -> String {
+fn title(minute: &HitRate, host: &str) -> String {
+    let name = if host.is_empty() { NAME } else { host };
     match minute.rate.as_str() {
-        NOTHING => NAME.to_owned(),
-        rate => format!("{rate} · {NAME}"),
+        NOTHING => name.to_owned(),
+        rate => format!("{rate} · {name}"),
     }
 }
 

@@ -84,7 +84,11 @@ fn dim(text: impl Into<String>) -> Span<'static> {
 pub(super) fn title(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let server = &model.status.server;
     let up = units::time(server.uptime_seconds.into());
-    let left = format!("tokencached {}", harmless(&server.version));
+    let host = match &*server.host {
+        "" => String::new(),
+        host => format!(" on {}", harmless(host)),
+    };
+    let left = format!("tokencached {}{host}", harmless(&server.version));
     let left = match area.width < SHORT {
         true => Line::from(vec![bold(left), dim(format!("  up {up}"))]),
         false => Line::from(vec![
