@@ -55,7 +55,8 @@ pub enum Command {
     Top(Top),
     /// Show what a running server is asked, and what comes of it: a line for each command about a key
     ///
-    /// For root and the server's own user. No key is shown, only what tells keys apart while this watches.
+    /// For root and the server's own user. No key is shown, only what tells keys apart while this watches. Columns: seconds
+    /// since it began, service, command, class of the item, key, and what came of it.
     Watch(Watch),
     /// Record what a running server is asked into a trace, for simulate and advise
     ///

@@ -76,7 +76,7 @@ pub struct Record {
     /// The server.
     #[command(flatten)]
     pub server: AdminSocket,
-    /// The file to write
+    /// The file to write; - is standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
     /// Seconds to record; at most a week
