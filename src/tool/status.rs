@@ -221,7 +221,7 @@ pub fn held(memory: &Memory) -> String {
     held += &format!(", {} evicted", units::count(memory.evictions));
     let packed = units::part(memory.packed_into_bytes, memory.packed_from_bytes);
     if packed.is_some() {
-        held += &format!("; packed into {} of their bytes", units::percent(packed));
+        held += &format!("; what packs takes {} of its bytes", units::percent(packed));
     }
     held
 }
