@@ -170,6 +170,22 @@ fn a_watcher_that_does_not_read_holds_up_nobody_and_loses_events() {
 }
 
 #[test]
+fn who_watches_keeps_its_connection_however_many_come() {
+    let folder = Folder::new();
+    let (daemon, path) = daemon(&folder);
+    let mut watching = Watching::begin(&path);
+    let _idle: Vec<UnixStream> = (0..40)
+        .map(|_| UnixStream::connect(&path).unwrap())
+        .collect();
+    // Behind fifteen that say nothing, others are closed.
+    let mut turned_away = UnixStream::connect(&path).unwrap();
+    turned_away.set_read_timeout(Some(LIMIT)).unwrap();
+    assert_eq!(turned_away.read(&mut [0]).unwrap(), 0);
+    daemon.client().must_set("k", b"value");
+    assert_eq!(watching.event().op, Op::Set);
+}
+
+#[test]
 fn nobody_else_is_served() {
     if !is_root() {
         eprintln!("not tried: only root can become others");

@@ -1,6 +1,7 @@
-//! Connections of the HTTP port and of the admin socket: as many as are allowed, the oldest making room.
+//! Connections of the HTTP port and of the admin socket: as many as are allowed.
 //!
-//! Invariant: nobody holds a place for ever against others who come.
+//! On the port, which is anybody's, the oldest makes room, so that nobody can hold it for others. On the socket, whose
+//! peers are trusted and may stay for hours, the newest has to wait.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -25,18 +26,21 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Serves one more, beside at most so many others; the oldest of them ends for it.
-    pub(super) fn begin(
-        &mut self,
-        others_max: usize,
-        connection: impl Future<Output = ()> + Send + 'static,
-    ) {
+    /// Whether there are fewer than so many.
+    pub(super) fn has_room(&mut self, connections_max: usize) -> bool {
         self.open.retain(|connection| !connection.is_finished());
-        if self.open.len() > others_max
-            && let Some(oldest) = self.open.pop_front()
-        {
+        self.open.len() < connections_max
+    }
+
+    /// Ends the oldest.
+    pub(super) fn end_oldest(&mut self) {
+        if let Some(oldest) = self.open.pop_front() {
             oldest.abort();
         }
+    }
+
+    /// Serves one more.
+    pub(super) fn begin(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
         self.open.push_back(tokio::spawn(connection).abort_handle());
     }
 }

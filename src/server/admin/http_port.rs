@@ -46,7 +46,10 @@ impl HttpPort {
                 continue;
             };
             let served = Arc::clone(&port).serve_connection(stream);
-            connections.begin(CONNECTIONS_MAX - 1, async move {
+            if !connections.has_room(CONNECTIONS_MAX) {
+                connections.end_oldest();
+            }
+            connections.begin(async move {
                 // An error, or the deadline, ends the connection; neither is of interest here.
                 let _ = tokio::time::timeout(CONNECTION_DEADLINE, served).await;
             });

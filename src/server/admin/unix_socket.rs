@@ -5,8 +5,8 @@
 //! Invariants:
 //! - none but root and the server's own user are served: the file's mode keeps others out, and the kernel is asked whose
 //!   a connection is;
-//! - bounded: 16 connections, the oldest making room; a peer that takes nothing of what it watches loses its
-//!   connection after a minute.
+//! - bounded: 16 connections, and who comes then is closed; a peer that takes nothing of what it watches for a minute
+//!   loses its connection.
 
 use std::convert::Infallible;
 use std::io;
@@ -87,9 +87,8 @@ impl AdminSocket {
                     uid,
                     "refused on the admin socket, which is for root and this server's user"
                 );
-            } else {
-                let served = serve_connection(Arc::clone(&admin), stream);
-                connections.begin(CONNECTIONS_MAX - 1, served);
+            } else if connections.has_room(CONNECTIONS_MAX) {
+                connections.begin(serve_connection(Arc::clone(&admin), stream));
             }
         }
     }
