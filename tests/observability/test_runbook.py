@@ -71,4 +71,4 @@ def test_commands_are_ones_of_the_tool():
         _, subcommand, *arguments = shlex.split(command)
         done = subprocess.run([tool, subcommand, "--help"], capture_output=True, text=True, check=True)
         for option in (argument for argument in arguments if argument.startswith("--")):
-            assert re.search(rf"{option}[ =]", done.stdout), command
+            assert re.search(rf"{option}[ =\n]", done.stdout), command
