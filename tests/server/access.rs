@@ -97,7 +97,7 @@ fn whom_no_rule_names_is_closed_without_an_answer_on_each_kind_of_address() {
         return;
     }
     let rules = Rules::new("[access]\nconnect = [\"root\", 1]\n");
-    let daemon = rules.daemon();
+    let mut daemon = rules.daemon();
     daemon.client().must_set("k", b"value");
     let socket = rules.0.path("socket");
     let addresses = addresses(&daemon);
@@ -115,13 +115,13 @@ fn whom_no_rule_names_is_closed_without_an_answer_on_each_kind_of_address() {
     assert_eq!(daemon.stat("access_refused"), 3);
     assert_eq!(daemon.stat("access_unnamed"), 0);
     assert_eq!(daemon.stat("peer_lookup_failures"), 0);
-    let log = daemon.log();
     for name in [
         format!("tcp:{}", addresses[0]),
         format!("unix:{}", socket.display()),
     ] {
-        let line = format!("refused uid 65534 (nobody) on {name}: not in [access] connect");
-        assert!(log.contains(&line), "{log}");
+        daemon.wait_for_log(&format!(
+            "refused uid 65534 (nobody) on {name}: not in [access] connect"
+        ));
     }
 }
 
