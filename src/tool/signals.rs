@@ -1,9 +1,10 @@
-//! Signals that ask a long command for its end, so that it can write what it has.
+//! Signals that ask a long command for its end, so that it can put things in order first.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Error;
@@ -14,44 +15,44 @@ use super::Error;
 /// # Errors
 /// [`Error::System`].
 pub fn ask_for_end(says: &'static str) -> Result<Arc<AtomicBool>, Error> {
-    let failed = |why| Error::System("wait for signals", why);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
-    let signals: Result<Vec<_>, _> = {
-        let _entered = runtime.enter();
-        kinds.map(signal).into_iter().collect()
-    };
-    let mut signals = signals.map_err(failed)?;
     let asked = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&asked);
+    each(move || {
+        if set.swap(true, Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("{says}");
+    })?;
+    Ok(asked)
+}
+
+/// From here on, a thread of its own calls `act` for each SIGINT, SIGTERM and SIGHUP, which no longer end the process.
+///
+/// # Errors
+/// [`Error::System`].
+pub fn each(mut act: impl FnMut() + Send + 'static) -> Result<(), Error> {
+    let failed = |why| Error::System("wait for signals", why);
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(failed)?;
+    let of_kind = |kind| {
+        let _entered = runtime.enter();
+        signal(kind).map_err(failed)
+    };
+    let mut interrupt = of_kind(SignalKind::interrupt())?;
+    let mut terminate = of_kind(SignalKind::terminate())?;
+    let mut hangup = of_kind(SignalKind::hangup())?;
     let wait = move || {
-        runtime.block_on(async {
-            let [interrupt, terminate, hangup] = &mut signals[..] else {
-                return;
-            };
-            for _ in 0..2 {
+        loop {
+            runtime.block_on(async {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                     _ = hangup.recv() => {}
                 }
-                if set.swap(true, Relaxed) {
-                    std::process::exit(130);
-                }
-                eprintln!("{says}");
-            }
-        });
+            });
+            act();
+        }
     };
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(wait)
-        .map_err(failed)?;
-    Ok(asked)
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    thread.spawn(wait).map(drop).map_err(failed)
 }

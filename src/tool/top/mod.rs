@@ -22,11 +22,9 @@ use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event as terminal;
-use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::model::{Model, Wish};
-use super::{Error, Target, status};
+use super::{Error, Target, signals, status};
 use crate::stats::status::Status;
 
 /// Whom to watch, and how.
@@ -63,7 +61,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let mut model = Model::new(target, status::fetch(target)?, &clock(), has_colours());
     let (send, events) = channel();
     let (ask_again, asked_again) = channel();
-    watch_signals(send.clone())?;
+    let asks_for_end = send.clone();
+    // Without a receiver all is over anyway.
+    signals::each(move || drop(asks_for_end.send(Event::End)))?;
     let mut screen = Screen::take()?;
     {
         let (send, target, interval) = (send.clone(), target.clone(), *interval);
@@ -152,43 +152,6 @@ fn read_terminal(send: &Sender<Event>) {
         if send.send(Event::Terminal(event)).is_err() || is_over {
             return;
         }
-    }
-}
-
-/// From here on, signals that end a program are events.
-fn watch_signals(send: Sender<Event>) -> Result<(), Error> {
-    let failed = |why| Error::System("wait for signals", why);
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(failed)?;
-    let kinds = [
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::hangup(),
-    ];
-    let signals = {
-        let _entered = runtime.enter();
-        kinds.map(signal)
-    };
-    let [terminate, interrupt, hangup] = signals;
-    let mut signals = [
-        terminate.map_err(failed)?,
-        interrupt.map_err(failed)?,
-        hangup.map_err(failed)?,
-    ];
-    thread::spawn(move || {
-        let _needed = Needed(&send);
-        runtime.block_on(any(&mut signals));
-        // Without a receiver all is over anyway.
-        drop(send.send(Event::End));
-    });
-    Ok(())
-}
-
-async fn any([terminate, interrupt, hangup]: &mut [Signal; 3]) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = hangup.recv() => {}
     }
 }
 
