@@ -11,6 +11,7 @@ mod arithmetic;
 mod dictionaries;
 mod found;
 mod housekeeping;
+mod lookup;
 mod meta;
 mod storing;
 mod telling;
@@ -35,6 +36,7 @@ use crate::store::{AT_ONCE, ItemRef, Miss, NEVER, Store};
 
 pub use found::Found;
 pub use housekeeping::Housekeeper;
+pub use lookup::{Answer, LENT_BYTES_MAX};
 pub use storing::Begin;
 
 /// What a validation costs Keystone that keeps no cache of its own, in milliseconds of CPU: measured.
@@ -308,6 +310,7 @@ impl Engine {
     }
 
     /// Counts a `get` that found nothing.
+    #[inline(never)]
     fn count_miss(&self, key: Key<'_>, miss: Miss, counters: &Counters) {
         counters.cmd_get.add(1);
         counters.by_class.miss(key.0, miss);

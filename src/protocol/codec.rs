@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::binary;
-use super::classic::Classic;
+use super::classic::{Classic, Lookup};
 use super::command::{Decoded, Envelope, Form};
 use super::error::Error;
 use super::meta::{self, KeyRoom};
@@ -53,6 +53,15 @@ impl Codec {
                 binary::REQUEST_MAGIC => Codec::Binary,
                 _ => Codec::Text(Classic::default()),
             };
+        }
+    }
+
+    /// The ordinary look-up at the front of `buffer`, if it is one: see [`Classic::lookup`].
+    #[inline]
+    pub fn lookup<'b>(&mut self, buffer: &'b [u8]) -> Option<Lookup<'b>> {
+        match self {
+            Codec::Text(classic) => classic.lookup(buffer),
+            Codec::Undecided | Codec::Binary => None,
         }
     }
 

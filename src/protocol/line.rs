@@ -1,11 +1,11 @@
 //! A command line of the text protocols: its name, its words, its keys.
 //!
-//! Used by `classic` and `meta`. Words are cut at single or repeated spaces; keys are looked through eight
-//! bytes at a time, since that is most of what decoding a `get` costs.
+//! Used by `classic` and `meta`. Words are cut at single or repeated spaces.
 
 use super::KEY_BYTES_MAX;
 use super::command::{Bad, Command, Decoded, Envelope, Form, Recovery, Request};
 use super::error::Error;
+use super::graphic::graphic_prefix;
 
 /// A complete command line.
 #[derive(Clone, Copy)]
@@ -111,28 +111,6 @@ pub fn blanks(text: &[u8]) -> usize {
     text.iter().take_while(|&&byte| byte == b' ').count()
 }
 
-/// How many bytes come before the first space or control byte, eight at a time.
-pub fn graphic_prefix(text: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    const DELETE: u64 = u64::from_ne_bytes([0x7f; 8]);
-    let mut length = 0;
-    for eight in text.as_chunks::<8>().0 {
-        let bytes = u64::from_le_bytes(*eight);
-        // Sets the high bit of every byte up to the space, and of every zero of the difference to
-        // 0x7f; of the lowest such byte exactly, which is all that is asked.
-        let low = bytes.wrapping_sub(ONES * 0x21) & !bytes;
-        let delete = (bytes ^ DELETE).wrapping_sub(ONES) & !(bytes ^ DELETE);
-        let found = (low | delete) & HIGH;
-        if found != 0 {
-            return length + found.trailing_zeros() as usize / 8;
-        }
-        length += 8;
-    }
-    let is_graphic = |&&byte: &&u8| byte > b' ' && byte != 0x7f;
-    length + text[length..].iter().take_while(is_graphic).count()
-}
-
 /// Whether these are keys, at least one, with spaces between them and behind.
 pub fn are_keys(text: &[u8]) -> bool {
     let mut next = 0;
@@ -151,29 +129,4 @@ pub fn are_keys(text: &[u8]) -> bool {
 /// ("Keys") asks of clients, so that a key can never be taken for a line end.
 pub fn is_key(word: &[u8]) -> bool {
     (1..=KEY_BYTES_MAX).contains(&word.len()) && graphic_prefix(word) == word.len()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_graphic_prefix_ends_at_every_byte_up_to_the_space_and_at_delete() {
-        for bad in 0..=u8::MAX {
-            for at in 0..40 {
-                let mut text = [b'~'; 40];
-                text[at] = bad;
-                text[39] = b'\n';
-                let is_graphic = bad > b' ' && bad != 0x7f && at < 39;
-                let expected = if is_graphic { 39 } else { at };
-                assert_eq!(graphic_prefix(&text), expected, "{bad:#x} at {at}");
-                assert_eq!(graphic_prefix(&text[..at]), at, "without any");
-            }
-        }
-    }
-
-    #[test]
-    fn high_bytes_are_part_of_a_key() {
-        assert_eq!(graphic_prefix("schlüssel-für-später \r\n".as_bytes()), 23);
-    }
 }

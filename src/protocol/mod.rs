@@ -21,6 +21,7 @@ pub mod classic;
 pub mod codec;
 pub mod command;
 pub mod error;
+mod graphic;
 mod line;
 pub mod meta;
 pub mod number;

@@ -10,7 +10,6 @@
 //! - running out of descriptors or memory pauses accepting; it neither spins nor ends the server.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,7 +17,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -28,6 +27,7 @@ use super::handover::connections::{Arrived, Lot, Newcomer, UnderWay};
 use super::handover::state::Client;
 use super::listener::{Accepted, Listener, Place, Source};
 use super::peer::Unnamed;
+use super::stream::Stream;
 use super::tls::{self, Tls, Verify};
 use super::worker::{Worker, WorkerThread};
 use super::{Security, StartError, user_database};
@@ -271,7 +271,6 @@ impl Acceptor {
         tracing::debug!("{} came in on {}", info.peer, listener.name);
         let guard = Counted::new(&self.engine, &info, begin.last_command.is_none());
         let worker = Arc::clone(&target.worker);
-        let under_way = || UnderWay::new(&self.lot);
         match (socket, listener.security) {
             (Accepted::Tcp(stream, _), Security::Tls(verify)) => {
                 let tls = self.tls.clone();
@@ -283,21 +282,11 @@ impl Acceptor {
                     }
                 })
             }
-            (Accepted::Tcp(stream, _), Security::Plain) => {
-                let under_way = under_way();
+            (socket, _) => {
+                let under_way = UnderWay::new(&self.lot);
                 target.runtime.spawn(async move {
                     let _guard = guard;
-                    if let Ok(stream) = TcpStream::from_std(stream) {
-                        let parked = begin.parked;
-                        serve_plain(stream, protocol, worker, info, (parked, under_way)).await;
-                    }
-                })
-            }
-            (Accepted::Unix(stream), _) => {
-                let under_way = under_way();
-                target.runtime.spawn(async move {
-                    let _guard = guard;
-                    if let Ok(stream) = UnixStream::from_std(stream) {
+                    if let Ok(stream) = Stream::new(socket.into()) {
                         let parked = begin.parked;
                         serve_plain(stream, protocol, worker, info, (parked, under_way)).await;
                     }
@@ -355,8 +344,8 @@ impl Acceptor {
 }
 
 /// Serves a client as it comes, from where it was parked, until it ends or is parked.
-async fn serve_plain<S: PlainStream>(
-    mut stream: S,
+async fn serve_plain(
+    mut stream: Stream,
     protocol: Protocol,
     worker: Arc<Worker>,
     info: Arc<connections::Connection>,
@@ -364,10 +353,8 @@ async fn serve_plain<S: PlainStream>(
 ) {
     let served = serve_or_park(&mut stream, protocol, &worker, &info, parked).await;
     // An error of the socket is the peer's business.
-    if let Ok(Some(parked)) = served
-        && let Ok(socket) = stream.into_socket()
-    {
-        under_way.leave(socket, Client::of(&info), parked);
+    if let Ok(Some(parked)) = served {
+        under_way.leave(stream.into_socket(), Client::of(&info), parked);
     }
 }
 
@@ -383,23 +370,6 @@ async fn serve_or_park<S: AsyncRead + AsyncWrite + Unpin>(
         None => Connection::plain(stream, protocol, worker, info),
     };
     connection.serve().await
-}
-
-/// A stream of the runtime's that can be taken out of it.
-trait PlainStream: AsyncRead + AsyncWrite + Unpin {
-    fn into_socket(self) -> io::Result<OwnedFd>;
-}
-
-impl PlainStream for TcpStream {
-    fn into_socket(self) -> io::Result<OwnedFd> {
-        Ok(self.into_std()?.into())
-    }
-}
-
-impl PlainStream for UnixStream {
-    fn into_socket(self) -> io::Result<OwnedFd> {
-        Ok(self.into_std()?.into())
-    }
 }
 
 /// How a connection begins: anew, or where the process before has left it.

@@ -38,6 +38,7 @@ pub mod session;
 mod signals;
 mod socket_file;
 mod start;
+mod stream;
 pub mod tls;
 mod user_database;
 pub mod worker;

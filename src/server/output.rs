@@ -14,10 +14,11 @@ use std::task::{Context, Poll, ready};
 use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 
+use crate::engine::LENT_BYTES_MAX;
 use crate::protocol::reply::{ReplySink, Unreadable, Value};
 
 /// Values up to this are copied into the buffer.
-const COPIED_BYTES_MAX: usize = 4 << 10;
+const COPIED_BYTES_MAX: usize = LENT_BYTES_MAX;
 
 /// A connection whose unsent replies exceed this decodes no further request.
 pub const UNSENT_BYTES_MAX: usize = 64 << 10;
@@ -69,6 +70,16 @@ impl<V: Value> Output<V> {
     /// The buffer, for use by another output.
     pub fn into_buffer(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// Takes the buffer away, for use by another output, and what is in it with it.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Takes everything away.
+    pub fn take(&mut self) -> Output<V> {
+        std::mem::replace(self, Output::with_unsent(Vec::new()))
     }
 
     /// Takes the buffer away, for use by another output, and goes on with a copy of just its size.

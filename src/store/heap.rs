@@ -15,7 +15,7 @@
 //! # Soundness
 //!
 //! All `unsafe` code of the store is in this file. Headers are read and written only as atomic words
-//! ([`Heap::word`], [`Heap::long`]), so no interleaving of threads, nor another process, makes a data
+//! ([`Heap::word`], [`Heap::words`], [`Heap::long`]), so no interleaving of threads, nor another process, makes a data
 //! race of them. Item bytes are read through [`Heap::bytes`] and written through [`Heap::write`] and
 //! [`Heap::copy`]; these are visible to the store alone, which keeps three rules:
 //! 1. bytes are written only between reserving and publishing an item, when no other thread knows
@@ -131,6 +131,18 @@ impl Heap {
         unsafe { AtomicU32::from_ptr(address.cast()) }
     }
 
+    /// `N` 32-bit words from `position` on: one check for all of them.
+    ///
+    /// # Panics
+    /// If they lie outside the heap or not on a multiple of 4.
+    #[inline]
+    pub fn words<const N: usize>(&self, position: u64) -> &[AtomicU32; N] {
+        let address = self.address(position, 4 * N);
+        assert!(position.is_multiple_of(4), "words lie on multiples of 4");
+        // SAFETY: as in `word`, for each of them: `address` checked that they all lie within the mapping.
+        unsafe { &*address.cast() }
+    }
+
     /// The 64-bit word at `position`.
     ///
     /// # Panics
@@ -147,6 +159,7 @@ impl Heap {
     ///
     /// # Panics
     /// If they lie outside the heap.
+    #[inline]
     pub(super) fn bytes(&self, position: u64, length: usize) -> &[u8] {
         let address = self.address(position, length);
         // SAFETY: within the mapping (checked); initialised, since a memfd begins as zeroes; not
@@ -192,6 +205,7 @@ impl Heap {
         Ok(())
     }
 
+    #[inline]
     fn address(&self, position: u64, length: usize) -> *mut u8 {
         #[cfg(test)]
         super::killed::before_access();

@@ -26,6 +26,30 @@ fn tag(hash: u64) -> u64 {
     hash >> 24 & ((1 << TAG_BITS) - 1)
 }
 
+/// The places of one tag; a plain loop, since every look-up runs through it.
+#[derive(Debug)]
+pub struct Candidates<'s> {
+    slots: std::slice::Iter<'s, u64>,
+    least: u64,
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = u64;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<u64> {
+        loop {
+            let slot = *self.slots.next()?;
+            if slot == 0 || slot > self.least + PLACE_MASK {
+                return None;
+            }
+            if slot >= self.least {
+                return Some(position(slot));
+            }
+        }
+    }
+}
+
 /// One shard: its table and the ghost of what left it.
 #[derive(Debug)]
 pub struct Shard {
@@ -49,13 +73,13 @@ impl Default for Shard {
 
 impl Shard {
     /// The positions of items whose keys may be the one hashed.
-    pub fn candidates(&self, hash: u64) -> impl Iterator<Item = u64> + '_ {
+    #[inline(always)]
+    pub fn candidates(&self, hash: u64) -> Candidates<'_> {
         let tag = tag(hash);
-        self.slots[self.home(tag)..]
-            .iter()
-            .take_while(move |&&slot| slot != 0 && slot >> PLACE_BITS <= tag)
-            .filter(move |&&slot| slot >> PLACE_BITS == tag)
-            .map(|&slot| position(slot))
+        Candidates {
+            slots: self.slots[self.home(tag)..].iter(),
+            least: tag << PLACE_BITS,
+        }
     }
 
     /// Adds an item. The caller has made sure that its key is not there.

@@ -29,13 +29,16 @@
 //!   packing and class. Expiry, last access, reads, marks and CAS unique change while the item lives.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::compiler_fence;
+use std::sync::atomic::{AtomicU32, compiler_fence};
 
 use super::heap::Heap;
 use super::packing::Packing;
 
 /// Bytes in front of the key.
-pub const HEADER_BYTES: usize = 44;
+pub const HEADER_BYTES: usize = 4 * WORDS;
+
+/// Words of a header.
+const WORDS: usize = 11;
 
 /// An expiry that never comes.
 pub const NEVER: u32 = 0;
@@ -133,14 +136,24 @@ pub fn footprint(key_bytes: usize, value_bytes: usize) -> usize {
 pub struct Header<'h> {
     heap: &'h Heap,
     position: u64,
+    words: &'h [AtomicU32; WORDS],
 }
 
 // Relaxed throughout: what one thread writes here another learns of through the lock of the item's
 // shard or the heap lock, which order the accesses.
 impl<'h> Header<'h> {
-    /// The item at `position`.
+    /// The item at `position`. What is read of it then is read without a further check.
+    ///
+    /// # Panics
+    /// If the heap has no room for a header there.
+    #[inline]
     pub fn at(heap: &'h Heap, position: u64) -> Header<'h> {
-        Header { heap, position }
+        let words = heap.words(position);
+        Header {
+            heap,
+            position,
+            words,
+        }
     }
 
     /// Where the item begins.
@@ -148,21 +161,24 @@ impl<'h> Header<'h> {
         self.position
     }
 
-    fn load(&self, word: u64) -> u32 {
-        self.heap.word(self.position + 4 * word).load(Relaxed)
+    #[inline]
+    fn load(&self, word: usize) -> u32 {
+        self.words[word].load(Relaxed)
     }
 
-    fn store(&self, word: u64, value: u32) {
-        self.heap
-            .word(self.position + 4 * word)
-            .store(value, Relaxed);
+    #[inline]
+    fn store(&self, word: usize, value: u32) {
+        #[cfg(test)]
+        super::killed::before_access();
+        self.words[word].store(value, Relaxed);
     }
 
-    fn load_long(&self, word: u64) -> u64 {
+    #[inline]
+    fn load_long(&self, word: usize) -> u64 {
         u64::from(self.load(word)) | u64::from(self.load(word + 1)) << 32
     }
 
-    fn store_long(&self, word: u64, value: u64) {
+    fn store_long(&self, word: usize, value: u64) {
         self.store(word, value as u32);
         self.store(word + 1, (value >> 32) as u32);
     }
@@ -263,10 +279,16 @@ impl<'h> Header<'h> {
 
     fn mark(&self, mark: u32) {
         if !self.marked(mark) {
-            let word = self.heap.word(self.position);
             // Many readers may mark at once; marks are only taken away under the exclusive lock.
-            word.fetch_or(mark << STATE_SHIFT, Relaxed);
+            self.set_bit(mark << STATE_SHIFT);
         }
+    }
+
+    /// Sets a bit of the first word; gives what the word was.
+    fn set_bit(&self, bit: u32) -> u32 {
+        #[cfg(test)]
+        super::killed::before_access();
+        self.words[0].fetch_or(bit, Relaxed)
     }
 
     /// Whether the item was read since it was written.
@@ -280,15 +302,21 @@ impl<'h> Header<'h> {
         self.marked(PROVEN)
     }
 
-    /// Notes a read. Needs the shard's lock, shared is enough; of two at once one may go uncounted.
+    /// Notes a read. Needs the shard's lock, shared is enough; of two at once one may go uncounted. Writes only
+    /// what changes, so that what is read over and over stays in the caches of all cores.
+    #[inline]
     pub fn access(&self, now_seconds: u32, proves_after_seconds: u32) {
         self.mark(FETCHED);
         let seconds = now_seconds.saturating_sub(self.written_at());
         if seconds > proves_after_seconds {
             self.mark(PROVEN);
         }
-        let reads = (self.reads() + 1).min(READS_MAX);
-        self.store(4, seconds.min(ACCESS_SECONDS_MAX) | reads << READS_SHIFT);
+        let before = self.load(4);
+        let reads = ((before >> READS_SHIFT) + 1).min(READS_MAX);
+        let after = seconds.min(ACCESS_SECONDS_MAX) | reads << READS_SHIFT;
+        if after != before {
+            self.store(4, after);
+        }
     }
 
     /// How often it was read since it was written, up to [`READS_MAX`].
@@ -323,7 +351,7 @@ impl<'h> Header<'h> {
     /// shard's lock, shared is enough.
     pub fn send_token(&self) -> bool {
         let bit = TOKEN_SENT << STATE_SHIFT;
-        self.heap.word(self.position).fetch_or(bit, Relaxed) & bit == 0
+        self.set_bit(bit) & bit == 0
     }
 
     /// Marks the item stale and gives it another CAS unique; the next client to read it is the one to
@@ -395,7 +423,7 @@ impl<'h> Header<'h> {
     /// being written. What it was read for, it has to be again to count as one that is in use.
     pub fn copy_to(&self, target: &Header<'_>) {
         target.set_marks(self.marks());
-        for word in 2..HEADER_BYTES as u64 / 4 {
+        for word in 2..WORDS {
             target.store(word, self.load(word));
         }
     }

@@ -50,7 +50,9 @@ mod shortfall;
 mod superblock;
 mod time_left;
 mod upload;
+mod view;
 
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -83,6 +85,7 @@ pub use put::{Condition, Outcome, Put, Refusal};
 pub use recovery::Recovered;
 pub use shortfall::Shortfall;
 pub use upload::{Arriving, Upload};
+pub use view::View;
 
 /// Smallest memory limit; memcached's `cache_memlimit` has the same.
 pub const MEMORY_LIMIT_BYTES_MIN: u64 = 8 << 20;
@@ -190,6 +193,8 @@ pub struct Store {
     geometry: Geometry,
     states: Box<[State]>,
     shards: Box<[RwLock<Shard>]>,
+    /// Bits of a hash behind those that say its shard.
+    shard_shift: u32,
     hasher: ahash::RandomState,
     log: Mutex<Log>,
     options: Options,
@@ -247,6 +252,7 @@ impl Store {
             dictionaries: Dictionaries::default(),
             counters: Counters::default(),
             departures: Departures::default(),
+            shard_shift: 64 - shards.len().trailing_zeros(),
             shards,
             geometry,
             heap,
@@ -263,12 +269,27 @@ impl Store {
     /// # Errors
     /// Why there is nothing to return.
     pub fn get(&self, key: &[u8], now_seconds: u32) -> Result<ItemRef<'_>, Miss> {
+        self.look(key, now_seconds, View::pin)
+    }
+
+    /// Looks a key up and lets `see` see the item under the shard's lock, shared. So `see` has to be quick; a short
+    /// value is copied there in less time than a pin costs. Allocates nothing.
+    ///
+    /// # Errors
+    /// Why there is nothing to see.
+    #[inline(always)]
+    pub fn look<'s, T>(
+        &'s self,
+        key: &[u8],
+        now_seconds: u32,
+        see: impl FnOnce(&View<'s>) -> T,
+    ) -> Result<T, Miss> {
         self.settle(now_seconds);
         let hash = self.hash(key);
         let shard = self.shard(hash).read();
         let item = self.find_valid(&shard, hash, key, now_seconds)?;
         item.access(now_seconds, self.options.eviction.proves_after_seconds);
-        Ok(self.pin(&item))
+        Ok(see(&View::new(self, item)))
     }
 
     /// The same without counting as a read.
@@ -438,26 +459,35 @@ impl Store {
         self.table_bytes.load(Relaxed).max(0) as u64
     }
 
+    #[inline]
     fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+        let mut hasher = self.hasher.build_hasher();
+        // Without the length that a slice's `Hash` puts in front: the hasher adds it anyway.
+        hasher.write(key);
+        hasher.finish()
     }
 
+    #[inline]
     fn shard(&self, hash: u64) -> &RwLock<Shard> {
-        let bits = self.shards.len().trailing_zeros();
-        &self.shards[(hash >> (64 - bits)) as usize]
+        &self.shards[(hash >> self.shard_shift) as usize]
     }
 
     fn lock(&self, hash: u64) -> LockedShard<'_> {
         LockedShard::new(self.shard(hash).write(), &self.table_bytes)
     }
 
+    #[inline(always)]
     fn find<'s>(&'s self, shard: &Shard, hash: u64, key: &[u8]) -> Option<Header<'s>> {
-        shard
-            .candidates(hash)
-            .map(|position| Header::at(&self.heap, position))
-            .find(|item| item.key_bytes() == key.len() && item.key() == key)
+        for position in shard.candidates(hash) {
+            let item = Header::at(&self.heap, position);
+            if item.key_bytes() == key.len() && item.key() == key {
+                return Some(item);
+            }
+        }
+        None
     }
 
+    #[inline(always)]
     fn find_valid<'s>(
         &'s self,
         shard: &Shard,
@@ -472,6 +502,7 @@ impl Store {
     }
 
     /// How a key left that the index does not have.
+    #[cold]
     fn gone(&self, shard: &Shard, hash: u64, now_seconds: u32) -> Option<Gone> {
         let known = shard.ghost.known(hash)?;
         let cause = known.cause(now_seconds);
@@ -484,6 +515,7 @@ impl Store {
         Some(Gone { cause, shortfall })
     }
 
+    #[inline]
     fn validity(&self, item: &Header<'_>, now_seconds: u32) -> Result<(), Miss> {
         if item.expired(now_seconds) {
             Err(Miss::Expired)
@@ -494,6 +526,8 @@ impl Store {
         }
     }
 
+    // Out of line, so that a look-up which copies what it finds is small.
+    #[inline(never)]
     fn pin(&self, item: &Header<'_>) -> ItemRef<'_> {
         // Under the shard's lock, so the item is known and its segment cannot have become free;
         // whoever frees it later takes that lock first and then sees the pin.
@@ -513,15 +547,21 @@ impl Store {
     }
 
     /// Carries out a delayed flush that has come due.
+    #[inline]
     fn settle(&self, now_seconds: u32) {
         // Acquire: who sees that no flush is pending also sees the sequence that the last one set.
         let flush_at = self.flush_at.load(Acquire);
         if flush_at != 0 && flush_at <= now_seconds {
-            let _log = self.log.lock();
-            if self.flush_at.load(Relaxed) == flush_at {
-                self.flush_now();
-                self.set_flush_at(0);
-            }
+            self.settle_flush(flush_at);
+        }
+    }
+
+    #[cold]
+    fn settle_flush(&self, flush_at: u32) {
+        let _log = self.log.lock();
+        if self.flush_at.load(Relaxed) == flush_at {
+            self.flush_now();
+            self.set_flush_at(0);
         }
     }
 

@@ -335,13 +335,13 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         output.full_at(self.unsent_bytes_max());
         let ended = if self.input.is_empty() {
             let shared = std::mem::take(&mut buffers.input);
-            let ended = self.execute(None, &shared[..read], output, now, buffers, context);
+            let ended = self.execute(None, &shared[..read], &mut output, now, buffers, context);
             buffers.input = shared;
             ended
         } else {
             self.input.extend_from_slice(&buffers.input[..read]);
             let own = std::mem::take(&mut self.input);
-            self.execute(Some(own), &[], output, now, buffers, context)
+            self.execute(Some(own), &[], &mut output, now, buffers, context)
         };
         buffers.turns = buffers.turns.wrapping_add(1);
         if buffers.turns.is_multiple_of(Histograms::SERVES_A_SAMPLE) {
@@ -391,7 +391,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         &mut self,
         own: Option<Vec<u8>>,
         shared: &[u8],
-        mut output: Output<Found<'c>>,
+        output: &mut Output<Found<'c>>,
         now: Now,
         buffers: &mut Buffers,
         context: &mut Context<'_>,
@@ -401,7 +401,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
         let mut consumed = 0;
         let (step, sent) = loop {
             let mut turn = Turn {
-                output: &mut output,
+                output,
                 counters: self.counters,
                 now,
                 work_left: &mut work_left,
@@ -415,7 +415,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
                 consumed += done;
                 step = refused;
             }
-            if step == Step::Yield && self.has_room_for(&output, input.len() - consumed) {
+            if step == Step::Yield && self.has_room_for(output, input.len() - consumed) {
                 break (step, false);
             }
             if let Step::Pause(Pause { pause, wrong }) = step {
@@ -512,12 +512,12 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     }
 
     /// Keeps replies for the next turn, which adds to them.
-    fn carry(&mut self, mut output: Output<Found<'c>>, buffers: &mut Buffers) -> io::Result<()> {
+    fn carry(&mut self, output: &mut Output<Found<'c>>, buffers: &mut Buffers) -> io::Result<()> {
         buffers.output = output.shrink();
         if !self.replies.resize(output.buffer_bytes()) {
             return Err(self.out_of_memory());
         }
-        self.carried = Some(Box::new(output));
+        self.carried = Some(Box::new(output.take()));
         Ok(())
     }
 
@@ -525,24 +525,24 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Connection<'c, S> {
     /// stays in the store only if the budget has no room for it.
     fn keep_output(
         &mut self,
-        mut output: Output<Found<'c>>,
+        output: &mut Output<Found<'c>>,
         sent: bool,
         buffers: &mut Buffers,
     ) -> io::Result<()> {
         if sent || output.unsent() == 0 {
             self.replies.resize(0);
-            buffers.output = output.into_buffer();
+            buffers.output = output.take_buffer();
             return Ok(());
         }
         if self.replies.resize(output.unsent()) {
             self.unsent = Some(Box::new(output.copy_unsent()));
-            buffers.output = output.into_buffer();
+            buffers.output = output.take_buffer();
         } else if output.held_bytes() > 0
             && self.replies.resize(output.copied_bytes())
             && self.held.resize(output.held_bytes())
         {
             buffers.output = output.shrink();
-            self.unsent = Some(Box::new(output));
+            self.unsent = Some(Box::new(output.take()));
         } else {
             return Err(self.out_of_memory());
         }

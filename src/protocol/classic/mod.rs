@@ -4,7 +4,7 @@
 //! both are called by `server::session` and do no I/O. A line is found, its words are cut at single
 //! or repeated spaces (keystonemiddleware's client ends its `set` line with one), and each command
 //! reads its own words. Meta commands stand on lines like these among the others: `meta` reads them
-//! and writes their answers.
+//! and writes their answers. Look-ups, which are most of it, are `lookup`'s, and the answers to them `value_line`'s.
 //!
 //! Invariants:
 //! - a multiget is checked whole before its first key is executed, then decodes into one `Get` a
@@ -16,9 +16,11 @@
 //!
 //! Sources: protocol.txt, and memcached 1.6.45 where protocol.txt is silent.
 
+mod lookup;
+mod value_line;
+
 use serde::{Deserialize, Serialize};
 
-use super::KEY_BYTES_MAX;
 use super::MEMCACHED_VERSION;
 use super::binary;
 use super::command::{
@@ -26,10 +28,14 @@ use super::command::{
     Stats, Store, Upload,
 };
 use super::error::Error;
-use super::line::{Line, are_keys, blanks, graphic_prefix, is_key, words_of};
+use super::line::{Line, is_key, words_of};
 use super::meta::{self, KeyRoom};
 use super::number;
-use super::reply::{Hit, PrefixCounts, Reply, ReplySink, Stat, Unreadable, Value};
+use super::reply::{PrefixCounts, Reply, ReplySink, Stat, Unreadable, Value};
+use lookup::Run;
+
+pub use lookup::Lookup;
+pub use value_line::{encode_lent, encode_value};
 
 /// A line other than a multiget with more before its end closes the connection. Differs from
 /// memcached, which does so only where the end is not at hand.
@@ -49,13 +55,6 @@ pub struct Classic {
     /// How far the buffer has been searched for a line end.
     #[serde(skip)]
     searched: usize,
-}
-
-/// What the keys of one multiget line have in common.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Run {
-    with_cas: bool,
-    touch: Option<Exptime>,
 }
 
 impl Classic {
@@ -118,101 +117,6 @@ impl Classic {
         }
     }
 
-    fn get<'b>(&mut self, line: Line<'b>, with_cas: bool) -> Decoded<'b> {
-        let run = Run {
-            with_cas,
-            touch: None,
-        };
-        self.begin_run(line, line.name().len(), run)
-    }
-
-    fn get_and_touch<'b>(&mut self, line: Line<'b>, with_cas: bool) -> Decoded<'b> {
-        let mut words = line.words();
-        let (Some(exptime), Some(first)) = (words.next(), words.next()) else {
-            return line.error(Error::BadFormat);
-        };
-        let Some(touch) = number::signed_32(exptime) else {
-            return line.error(Error::BadExptime);
-        };
-        let run = Run {
-            with_cas,
-            touch: Some(Exptime::new(touch)),
-        };
-        self.begin_run(line, line.position_of(first), run)
-    }
-
-    /// Checks every key of the line from `start` on, then decodes the first.
-    fn begin_run<'b>(&mut self, line: Line<'b>, start: usize, run: Run) -> Decoded<'b> {
-        let first = start + blanks(&line.text[start..]);
-        // Nearly always there is one key and nothing behind it.
-        let alone = graphic_prefix(&line.text[first..]);
-        if (1..=KEY_BYTES_MAX).contains(&alone) && first + alone == line.text.len() {
-            return Decoded::Request(Request {
-                command: Command::Get {
-                    key: Key(&line.text[first..]),
-                    touch: run.touch,
-                    terms: None,
-                },
-                envelope: Envelope {
-                    noreply: false,
-                    with_cas: run.with_cas,
-                    ends_run: true,
-                    form: Form::Classic,
-                },
-                consumed: line.bytes,
-            });
-        }
-        if !are_keys(&line.text[first..]) {
-            return line.error(Error::BadFormat);
-        }
-        self.run_step(line.buffer, first, run)
-    }
-
-    fn next_of_run<'b>(&mut self, buffer: &'b [u8], run: Run) -> Decoded<'b> {
-        self.run_step(buffer, 0, run)
-    }
-
-    /// Decodes the key at `start` of a checked line and notes whether more follow it.
-    fn run_step<'b>(&mut self, buffer: &'b [u8], start: usize, run: Run) -> Decoded<'b> {
-        // A line end follows the last key, so both searches end within the line.
-        let end = start + graphic_prefix(&buffer[start..]);
-        let next = end + blanks(&buffer[end..]);
-        let line_end = match &buffer[next..] {
-            [b'\n', ..] => Some(next + 1),
-            [b'\r', b'\n', ..] => Some(next + 2),
-            _ => None,
-        };
-        self.run = match line_end {
-            Some(_) => None,
-            None => Some(run),
-        };
-        Decoded::Request(Request {
-            command: Command::Get {
-                key: Key(&buffer[start..end]),
-                touch: run.touch,
-                terms: None,
-            },
-            envelope: Envelope {
-                noreply: false,
-                with_cas: run.with_cas,
-                ends_run: line_end.is_some(),
-                form: Form::Classic,
-            },
-            consumed: line_end.unwrap_or(next),
-        })
-    }
-
-    /// Whether the rest of a multiget is waiting in the buffer.
-    pub fn in_run(&self) -> bool {
-        self.run.is_some()
-    }
-
-    /// Whether a buffer that begins like this can be gone on with: of a multiget, the rest has to be there.
-    pub fn goes_on_with(&self, buffer: &[u8]) -> bool {
-        let rest_is_there = |end| are_keys(Line::new(buffer, end + 1).text);
-        self.run.is_none() || memchr::memchr(b'\n', buffer).is_some_and(rest_is_there)
-    }
-
     /// Writes the answer to a request into `sink`, as its envelope wants it.
     ///
     /// # Errors
@@ -224,7 +128,7 @@ impl Classic {
     ) -> Result<(), Unreadable> {
         match reply {
             Reply::Hit(hit) => {
-                let written = encode_hit(envelope, hit, sink);
+                let written = encode_value(hit, envelope.with_cas, sink);
                 end_run(envelope, sink);
                 return written;
             }
@@ -517,38 +421,15 @@ fn shutdown(line: Line<'_>) -> Decoded<'_> {
     line.command(Command::Shutdown { mode_known })
 }
 
-fn encode_hit<V: Value>(
-    envelope: &Envelope<'_>,
-    hit: Hit<'_, V>,
-    sink: &mut impl ReplySink<V>,
-) -> Result<(), Unreadable> {
-    let mark = sink.mark();
-    let mut number = itoa::Buffer::new();
-    sink.bytes(b"VALUE ");
-    sink.bytes(hit.key.0);
-    sink.bytes(b" ");
-    sink.bytes(number.format(hit.client_flags).as_bytes());
-    sink.bytes(b" ");
-    sink.bytes(number.format(hit.value.len()).as_bytes());
-    if envelope.with_cas {
-        sink.bytes(b" ");
-        sink.bytes(number.format(hit.cas_unique).as_bytes());
-    }
-    sink.bytes(b"\r\n");
-    match sink.value(hit.value) {
-        Ok(()) => sink.bytes(b"\r\n"),
-        Err(Unreadable) => {
-            sink.rewind(mark);
-            return Err(Unreadable);
-        }
-    }
-    Ok(())
-}
-
 fn end_run<V>(envelope: &Envelope<'_>, sink: &mut impl ReplySink<V>) {
     if envelope.ends_run {
-        sink.bytes(b"END\r\n");
+        encode_end(sink);
     }
+}
+
+/// Writes what follows the values of a `get`.
+pub fn encode_end<V>(sink: &mut impl ReplySink<V>) {
+    sink.bytes(b"END\r\n");
 }
 
 fn encode_stats<V>(stats: &[Stat], sink: &mut impl ReplySink<V>) {
