@@ -11,17 +11,20 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use tokencached::config::advise_flags::Advise;
+use tokencached::config::load_flags::Load;
 use tokencached::config::simulation_flags::{Format, Generate, Replay, Simulate};
-use tokencached::config::tool_flags::{Command, Load, Stats, ToolFlags, Top};
+use tokencached::config::tool_flags::{Command, Stats, ToolFlags, Top};
 use tokencached::config::watch_flags::{Record, Watch};
 use tokencached::config::{self, Action, Config, Machine, documents};
 use tokencached::server::check_files;
 use tokencached::tool::advise::{from_status, from_trace, trace_words};
 use tokencached::tool::generate::generate;
 use tokencached::tool::generate::scenario::{List, Scenario};
+use tokencached::tool::load::compare;
 use tokencached::tool::progress::Progress;
 use tokencached::tool::simulate::Simulation;
 use tokencached::tool::simulate::report::{page, records, table};
@@ -134,7 +137,29 @@ fn print_load(flags: &Load) -> Result<bool, tool::Error> {
         show(flags, &report, report.to_json());
         return Ok(report.is_clean());
     }
-    let report = load::run(&options)?;
+    let progress = Progress::new(flags.quiet);
+    if let Some(comparison) = flags.comparison() {
+        let ends = signals::ask_for_end("ending both servers; a second signal leaves them")?;
+        progress.begin("comparing", 2 * comparison.rounds as u64);
+        let tell = |bursts| progress.reach(bursts as u64);
+        let compared = compare::run(&options, &comparison, &ends, tell)?;
+        drop(progress);
+        show(flags, &compared, compared.to_json());
+        return Ok(compared.is_clean());
+    }
+    let begun = Instant::now();
+    let duration = options.duration().unwrap_or_default();
+    progress.begin(
+        "driving",
+        options.requests.unwrap_or(duration.as_millis() as u64),
+    );
+    let report = load::run(&options, |answered| {
+        let done = options.requests.map(|_| answered);
+        progress.reach(done.unwrap_or(begun.elapsed().as_millis() as u64));
+        let seconds = begun.elapsed().as_secs_f64();
+        progress.say(&format!("{:.0} requests/s", answered as f64 / seconds));
+    })?;
+    drop(progress);
     show(flags, &report, report.to_json());
     Ok(report.is_clean())
 }

@@ -31,6 +31,7 @@ mod extended;
 mod file;
 mod flags;
 mod listen;
+pub mod load_flags;
 mod machine;
 mod memcached_conf;
 mod renewed;

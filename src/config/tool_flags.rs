@@ -6,16 +6,15 @@
 //! are.
 
 use std::ffi::OsString;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use super::advise_flags::Advise;
+use super::load_flags::Load;
 use super::simulation_flags::{Generate, Replay, Simulate};
 use super::watch_flags::{Record, Watch};
-use crate::tool::load::{self, Values, parse_value_bytes, parse_values};
 use crate::tool::{DEFAULT_HTTP_PORT, Error, Target, top};
 
 /// Checks a configuration of tokencached, asks a server for its statistics, and
@@ -64,6 +63,9 @@ pub enum Command {
     /// there is is written.
     Record(Record),
     /// Drive a server with gets and sets, check every value, and say what they cost it
+    ///
+    /// In a closed loop, as fast as it answers, or with --rate as fast as requests come. With --compare, two servers in
+    /// turns. For a clean measurement, pin the server and this to cores of their own (taskset).
     Load(Load),
     /// Make a trace of token requests up: who asks an API with which token, and when
     Generate(Generate),
@@ -202,107 +204,6 @@ impl Top {
     }
 }
 
-/// `load`.
-#[derive(Debug, Args)]
-pub struct Load {
-    /// The server.
-    #[command(flatten)]
-    pub server: Server,
-    /// Connections, each with one batch of requests on its way
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    pub connections: usize,
-    /// Stop after so many requests
-    #[arg(long, value_name = "N")]
-    pub requests: Option<u64>,
-    /// Stop after so many seconds (default: 5, unless --requests is given)
-    #[arg(long, value_name = "S", value_parser = seconds)]
-    pub seconds: Option<Duration>,
-    /// Distinct keys, all equally likely
-    #[arg(long, value_name = "K", default_value_t = 1000)]
-    pub keys: u64,
-    /// What the values are: random bytes; or what keystonemiddleware caches for as many distinct
-    /// project-scoped tokens, in plain JSON (tokens) or as memcache_security_strategy MAC (mac) and
-    /// ENCRYPT (encrypt) make it
-    #[arg(long, value_name = "random|tokens|mac|encrypt", default_value = "random", value_parser = values)]
-    pub values: Values,
-    /// With random values: bytes of each, or a range such as 5000-20000 (default: 8192)
-    #[arg(long, value_name = "BYTES", value_parser = value_bytes)]
-    pub value_bytes: Option<RangeInclusive<usize>>,
-    /// With tokens: which cloud's catalogue they carry. 0 is a recorded one of 12 KB; any other
-    /// number is a cloud with other endpoint ids, URLs and names throughout
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub catalogue: u64,
-    /// With tokens: add made-up services to the catalogue until it has at least so many bytes, or
-    /// leave out its last ones
-    #[arg(long, value_name = "BYTES")]
-    pub catalogue_bytes: Option<usize>,
-    /// Percentage of gets; the rest are sets
-    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
-    pub get_percent: u8,
-    /// Set every key once before measuring
-    #[arg(long)]
-    pub fill: bool,
-    /// Requests sent at once over one connection
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub pipeline: usize,
-    /// Keys of one get
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub multiget: usize,
-    /// The exptime of sets, in seconds; 0 is never
-    #[arg(long, value_name = "S", default_value_t = 3600)]
-    pub exptime: u32,
-    /// With gets alone: a connection that breaks is opened anew, and what was asked is asked again; to see what a
-    /// restart of the server costs. The server's process is not looked at then
-    #[arg(long, conflicts_with_all = ["hold", "idle", "server_pid"])]
-    pub reconnect: bool,
-    /// The server's process; without, looked for on this machine
-    #[arg(long, value_name = "PID")]
-    pub server_pid: Option<u32>,
-    /// The same seed gives the same keys, values and requests
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-    /// Set every key once, then say how many of them the server holds
-    #[arg(long, conflicts_with_all = ["idle", "fill", "requests", "seconds"])]
-    pub hold: bool,
-    /// Open N connections that stay silent, and say what each costs the server
-    #[arg(long, value_name = "N", conflicts_with = "requests")]
-    pub idle: Option<usize>,
-    /// With --idle: one get over each connection before it falls silent
-    #[arg(long, requires = "idle")]
-    pub get_first: bool,
-    /// Print one line of JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl Load {
-    /// What `tool/` needs to know; looks the target's name up, which may block.
-    ///
-    /// # Errors
-    /// [`Error::Target`] if the target is no address.
-    pub fn options(&self) -> Result<load::Options, Error> {
-        Ok(load::Options {
-            target: self.server.target()?,
-            connections: self.connections,
-            requests: self.requests,
-            duration: self.seconds,
-            keys: self.keys,
-            values: self.values,
-            value_bytes: self.value_bytes.clone(),
-            catalogue: self.catalogue,
-            catalogue_bytes: self.catalogue_bytes,
-            get_percent: self.get_percent,
-            fill: self.fill,
-            multiget: self.multiget,
-            pipeline: self.pipeline,
-            exptime_seconds: self.exptime,
-            reconnect: self.reconnect,
-            server_pid: self.server_pid,
-            seed: self.seed,
-        })
-    }
-}
-
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || "give a number of seconds above 0, such as 5 or 0.5".to_owned();
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
@@ -319,14 +220,6 @@ fn interval(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|interval| possible.contains(interval))
         .ok_or_else(|| "give a number of seconds from 0.1 to 3600".to_owned())
-}
-
-fn values(text: &str) -> Result<Values, String> {
-    parse_values(text).map_err(|error| error.to_string())
-}
-
-fn value_bytes(text: &str) -> Result<RangeInclusive<usize>, String> {
-    parse_value_bytes(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -347,16 +240,6 @@ mod tests {
             panic!("another subcommand");
         };
         assert_eq!(options, ["-m", "64", "--print-config", "-h"]);
-    }
-
-    #[test]
-    fn load_takes_its_defaults_from_the_tool() {
-        let Command::Load(flags) = ToolFlags::parse_from(["tool", "load"]).command else {
-            panic!("another subcommand");
-        };
-        let target = "127.0.0.1:11211".parse().unwrap();
-        let (given, defaults) = (flags.options().unwrap(), load::Options::new(target));
-        assert_eq!(format!("{given:?}"), format!("{defaults:?}"));
     }
 
     #[test]

@@ -13,18 +13,16 @@
 use super::Error;
 use super::exchange::{Exchange, Shared};
 use super::load::{Options, block_on};
+use super::open_files;
 use super::process::{Sample, Usage};
 use super::report::Figures;
 use super::wire::Connection;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Time for a server to finish with what it was asked last.
 const SETTLE: Duration = Duration::from_millis(500);
-
-/// Files the tool needs besides the connections.
-const OTHER_FILES: u64 = 32;
 
 /// What idle connections cost.
 #[derive(Debug, Clone)]
@@ -99,7 +97,7 @@ pub fn run(options: &Options, connections: usize, get_first: bool) -> Result<Rep
     if connections == 0 {
         return Err(Error::Options("at least 1 idle connection".to_owned()));
     }
-    allow_files(connections as u64 + OTHER_FILES)?;
+    open_files::allow(connections as u64)?;
     let shared = options.shared();
     let watch = options.duration.unwrap_or_default();
     block_on(&options.target, &shared, async {
@@ -175,30 +173,10 @@ async fn look(
     while let Some(rest) = watch.checked_sub(begun.elapsed()) {
         tokio::time::sleep(rest.min(Duration::from_secs(1))).await;
         // Silence is what is wanted here: it does not mean that the server is stuck.
-        shared.answered.set(shared.answered.get() + 1);
+        shared.answered.fetch_add(1, Relaxed);
     }
     let usage = Sample::of(pid)?.since(before);
     Ok(Some((begun.elapsed(), usage)))
-}
-
-/// Raises the soft limit of open files, never above the hard one.
-fn allow_files(wanted: u64) -> Result<(), Error> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    let limit = Rlimit {
-        current: Some(wanted.min(maximum.unwrap_or(u64::MAX))),
-        maximum,
-    };
-    setrlimit(Resource::Nofile, limit)
-        .map_err(|why| Error::System("raise the limit of open files", why.into()))?;
-    match maximum {
-        Some(most) if most < wanted => Err(Error::Options(format!(
-            "{wanted} open files are needed and the hard limit is {most}: raise it (ulimit -Hn) or open fewer connections"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -227,13 +205,5 @@ mod tests {
             "{json}"
         );
         assert!(report.is_clean());
-    }
-
-    #[test]
-    fn files_within_the_limit_are_allowed_and_absurd_ones_are_not() {
-        assert!(allow_files(1).is_ok());
-        if getrlimit(Resource::Nofile).maximum.is_some() {
-            assert!(allow_files(u64::MAX).is_err());
-        }
     }
 }

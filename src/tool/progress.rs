@@ -28,6 +28,11 @@ impl Progress {
         self.0.set_message(what.to_owned());
     }
 
+    /// Says how it goes.
+    pub fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
     /// Notes work done. From any thread.
     pub fn advance(&self, work: u64) {
         self.0.inc(work);

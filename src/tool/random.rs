@@ -4,6 +4,9 @@
 //! request names. Nothing depends on what was drawn elsewhere, so any value can be made again by
 //! itself.
 
+use rand_core::TryRng;
+use std::convert::Infallible;
+
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -56,6 +59,24 @@ impl Random {
         uuid[6] = uuid[6] & 0x0f | 0x40;
         uuid[8] = uuid[8] & 0x3f | 0x80;
         uuid
+    }
+}
+
+/// What `rand_distr` draws from.
+impl TryRng for Random {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok((self.draw() >> 32) as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.draw())
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.fill(bytes);
+        Ok(())
     }
 }
 

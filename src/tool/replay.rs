@@ -14,7 +14,7 @@
 //! checked*, a wrong one ends the run; *never stuck*, a batch that takes longer than ten seconds ends
 //! it too.
 
-use super::exchange::{Header, is_error};
+use super::exchange::classic::{Header, is_error};
 use super::random::{Random, mix};
 use super::report::Figures;
 use super::simulate::policy::Seconds;

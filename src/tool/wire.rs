@@ -80,7 +80,7 @@ impl Connection {
         let mut seen = 0;
         loop {
             let received = &self.inbox[self.start..self.end];
-            if let Some(at) = received[seen..].iter().position(|byte| *byte == b'\n') {
+            if let Some(at) = memchr::memchr(b'\n', &received[seen..]) {
                 return Ok(seen + at + 1);
             }
             seen = received.len();

@@ -15,6 +15,8 @@
 use super::keys;
 use super::pad::Pad;
 use super::tokens::{FLAGS, Tokens};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// Makes and checks keys and values, for all connections.
 #[derive(Debug)]
@@ -81,18 +83,35 @@ impl Workload {
     }
 }
 
-/// Which versions of each key may be seen; 12 bytes a key.
+/// Which versions of each key may be seen; 8 bytes a key, shared by threads without a lock.
 #[derive(Debug)]
 pub struct Ledger {
-    keys: Vec<Entry>,
+    keys: Vec<AtomicU64>,
 }
 
+/// What is known of a key, in one word. Versions begin with 1, so that 0 is none.
 #[derive(Debug, Clone, Copy, Default)]
 struct Entry {
     acknowledged: u32,
     sent: u32,
     busy: bool,
-    known: bool,
+}
+
+const BUSY: u64 = 1 << 63;
+
+impl Entry {
+    fn of(word: u64) -> Entry {
+        Entry {
+            acknowledged: word as u32,
+            sent: ((word & !BUSY) >> 32) as u32,
+            busy: word & BUSY != 0,
+        }
+    }
+
+    fn word(self) -> u64 {
+        let busy = if self.busy { BUSY } else { 0 };
+        u64::from(self.acknowledged) | u64::from(self.sent) << 32 | busy
+    }
 }
 
 /// The oldest version that a get sent now may see; `None` means any, because this run has not set
@@ -104,41 +123,56 @@ impl Ledger {
     /// of them.
     pub fn new(keys: u64) -> Self {
         Ledger {
-            keys: vec![Entry::default(); keys as usize],
+            keys: (0..keys).map(|_| AtomicU64::new(0)).collect(),
         }
+    }
+
+    fn entry(&self, key: u64) -> Entry {
+        Entry::of(self.keys[key as usize].load(SeqCst))
     }
 
     /// Begins a set: gives the version to send, or `None` while another set of this key is under
-    /// way.
-    pub fn begin_set(&mut self, key: u64) -> Option<u32> {
-        let entry = &mut self.keys[key as usize];
-        if entry.busy {
-            return None;
-        }
-        entry.busy = true;
-        entry.sent = entry.sent.wrapping_add(1);
-        Some(entry.sent)
+    /// way. A key can be set two thousand million times.
+    pub fn begin_set(&self, key: u64) -> Option<u32> {
+        let begin = |word| {
+            let entry = Entry::of(word);
+            let next = Entry {
+                sent: entry.sent + 1,
+                busy: true,
+                ..entry
+            };
+            (!entry.busy).then(|| next.word())
+        };
+        let before = self.keys[key as usize].fetch_update(SeqCst, SeqCst, begin);
+        before.ok().map(|word| Entry::of(word).sent + 1)
     }
 
-    /// Ends the set under way. One that was not stored may or may not have changed the value.
-    pub fn end_set(&mut self, key: u64, stored: bool) {
-        let entry = &mut self.keys[key as usize];
-        entry.busy = false;
-        if stored {
-            entry.known = true;
-            entry.acknowledged = entry.sent;
-        }
+    /// Ends the set under way, which only who began it does. One that was not stored may or may not have changed the
+    /// value.
+    pub fn end_set(&self, key: u64, stored: bool) {
+        let entry = self.entry(key);
+        let acknowledged = if stored {
+            entry.sent
+        } else {
+            entry.acknowledged
+        };
+        let ended = Entry {
+            acknowledged,
+            busy: false,
+            ..entry
+        };
+        self.keys[key as usize].store(ended.word(), SeqCst);
     }
 
     /// What a get sent now may see at the oldest.
     pub fn floor(&self, key: u64) -> Floor {
-        let entry = &self.keys[key as usize];
-        entry.known.then_some(entry.acknowledged)
+        let acknowledged = self.entry(key).acknowledged;
+        (acknowledged > 0).then_some(acknowledged)
     }
 
     /// Whether a get that was sent at `floor` may see `version` now.
     pub fn admits(&self, key: u64, floor: Floor, version: u32) -> bool {
-        floor.is_none_or(|floor| (floor..=self.keys[key as usize].sent).contains(&version))
+        floor.is_none_or(|floor| (floor..=self.entry(key).sent).contains(&version))
     }
 }
 
@@ -168,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_get_may_see_what_was_under_way() {
-        let mut ledger = Ledger::new(1);
+        let ledger = Ledger::new(1);
         assert!(ledger.admits(0, ledger.floor(0), 77));
         assert_eq!(ledger.begin_set(0), Some(1));
         assert_eq!(ledger.begin_set(0), None);
@@ -183,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_set_that_failed_leaves_either_value() {
-        let mut ledger = Ledger::new(1);
+        let ledger = Ledger::new(1);
         for stored in [true, false] {
             ledger.begin_set(0);
             ledger.end_set(0, stored);
@@ -191,5 +225,25 @@ mod tests {
         let floor = ledger.floor(0);
         assert!(ledger.admits(0, floor, 1) && ledger.admits(0, floor, 2));
         assert_eq!(ledger.begin_set(0), Some(3));
+    }
+
+    #[test]
+    fn of_two_threads_that_set_a_key_one_is_under_way() {
+        let ledger = Ledger::new(1);
+        let mut begun = std::thread::scope(|scope| {
+            let sets = || {
+                let begun = (0..10_000).filter_map(|_| {
+                    let version = ledger.begin_set(0)?;
+                    ledger.end_set(0, true);
+                    Some(version)
+                });
+                begun.collect::<Vec<_>>()
+            };
+            let threads = [scope.spawn(sets), scope.spawn(sets)];
+            threads.map(|thread| thread.join().unwrap()).concat()
+        });
+        begun.sort_unstable();
+        let expected = 1..=begun.len() as u32;
+        assert!(begun.iter().copied().eq(expected), "each version once");
     }
 }

@@ -1,11 +1,11 @@
-//! What came of a run of [`load`](super::load): counts, latencies, and the server's side of it.
+//! What came of a burst of [`load`](super): counts, latencies, and the server's side of it.
 //!
-//! Made by [`load::run`](super::load::run), printed by the binary, read as JSON by
+//! Made by [`driver`](super::driver), printed by the binary, read as JSON by
 //! `benches/figures`.
 
-use super::exchange::Counts;
-use super::process::Usage;
-use super::report::Figures;
+use crate::tool::exchange::{Counts, Protocol};
+use crate::tool::process::Usage;
+use crate::tool::report::Figures;
 use hdrhistogram::Histogram;
 use std::fmt;
 use std::time::Duration;
@@ -13,11 +13,17 @@ use std::time::Duration;
 /// What came of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
+    /// What was spoken.
+    pub protocol: Protocol,
+    /// Batches a second that were to come; `None` in a closed loop.
+    pub rate: Option<f64>,
+    /// Arrivals of an open loop that were not sent before its end, since earlier ones took too long.
+    pub not_sent: u64,
     /// What came back.
     pub counts: Counts,
     /// From the first request to the last reply.
     pub elapsed: Duration,
-    /// Nanoseconds from the sending of a batch to its last reply.
+    /// Nanoseconds to a batch's last reply, from when it was sent, or in an open loop was due.
     pub latency_ns: Histogram<u64>,
     /// What the server used meanwhile; `None` if its process is not known.
     pub server: Option<ServerUsage>,
@@ -37,13 +43,30 @@ pub struct ServerUsage {
 impl Report {
     /// Whether every request was answered and every byte was right.
     pub fn is_clean(&self) -> bool {
-        self.counts.errors == 0 && self.counts.wrong_values == 0
+        self.counts.are_clean()
     }
 
     /// Requests for each second of the server's processor time; `None` if that is not known.
     pub fn requests_per_cpu_second(&self) -> Option<f64> {
         let server = self.server.as_ref()?;
         Some(self.counts.requests as f64 / server.usage.cpu_seconds)
+    }
+
+    /// Context switches of the server for each request; `None` if its process is not known.
+    pub fn switches_per_request(&self) -> Option<f64> {
+        let usage = self.server.as_ref()?.usage;
+        let switches = usage.voluntary_switches + usage.involuntary_switches;
+        Some(switches as f64 / self.counts.requests as f64)
+    }
+
+    /// Requests in a second.
+    pub fn requests_per_second(&self) -> f64 {
+        self.counts.requests as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// The latency in microseconds that this share of all batches had at most.
+    pub fn latency_us(&self, share: f64) -> f64 {
+        self.latency_ns.value_at_quantile(share) as f64 / 1e3
     }
 
     /// One line of JSON.
@@ -53,9 +76,10 @@ impl Report {
 
     fn figures(&self) -> Figures {
         let counts = &self.counts;
-        let seconds = self.elapsed.as_secs_f64();
         let mut figures = Figures::default();
         figures
+            .add("protocol", self.protocol.name())
+            .add("rate", self.rate)
             .add("requests", counts.requests)
             .add("hits", counts.hits)
             .add("misses", counts.misses)
@@ -64,8 +88,9 @@ impl Report {
             .add("errors", counts.errors)
             .add("first_error", counts.first_error.as_deref())
             .add("connections_lost", counts.connections_lost)
-            .add("elapsed_seconds", seconds)
-            .add("requests_per_second", counts.requests as f64 / seconds)
+            .add("arrivals_not_sent", self.rate.map(|_| self.not_sent))
+            .add("elapsed_seconds", self.elapsed.as_secs_f64())
+            .add("requests_per_second", self.requests_per_second())
             .add(
                 "requests_per_server_cpu_second",
                 self.requests_per_cpu_second(),
@@ -76,7 +101,7 @@ impl Report {
     }
 
     fn add_latency(&self, figures: &mut Figures) {
-        let at = |quantile| self.latency_ns.value_at_quantile(quantile) as f64 / 1e3;
+        let at = |share| self.latency_us(share);
         figures
             .add("latency_p50_us", at(0.5))
             .add("latency_p90_us", at(0.9))
@@ -121,6 +146,9 @@ mod tests {
     #[test]
     fn a_report_without_a_server_process_leaves_its_figures_out() {
         let report = Report {
+            protocol: Protocol::Classic,
+            rate: None,
+            not_sent: 0,
             counts: Counts {
                 requests: 10,
                 ..Counts::default()

@@ -1,21 +1,24 @@
 //! What a run of `load`, `load --hold` or `load --idle` is asked to do, and which wishes are
 //! refused.
 //!
-//! The binary fills [`Options`]; [`load`](super::load), [`hold`](super::hold) and
-//! [`idle`](super::idle) check it before they open a connection. Defaults are in [`Options::new`]
+//! The binary fills [`Options`]; [`load`](super), [`hold`](crate::tool::hold) and
+//! [`idle`](crate::tool::idle) check it before they open a connection. Defaults are in [`Options::new`]
 //! only.
 //!
 //! Invariant: *no deadlock by size*. The tool reads no reply before it has sent a whole batch, so a
 //! batch whose replies could fill the sockets before its requests are through is refused.
 
-use super::exchange::Shared;
-use super::pad::{HEAD_BYTES, Pad};
-use super::process::listening_at;
-use super::tokens::{Form, Tokens};
-use super::workload::{Ledger, Workload};
-use super::{Error, Target};
-use std::cell::{Cell, RefCell};
+use super::popularity::Popularity;
+use crate::tool::exchange::{Protocol, Shared};
+use crate::tool::open_files;
+use crate::tool::pad::{HEAD_BYTES, Pad};
+use crate::tool::process::listening_at;
+use crate::tool::tokens::{Form, Tokens};
+use crate::tool::workload::{Ledger, Workload};
+use crate::tool::{Error, Target};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Keys that the requests of one batch may name, so that a batch of gets fits into the sockets'
@@ -45,15 +48,25 @@ pub enum Values {
 pub struct Options {
     /// The server.
     pub target: Target,
+    /// What is spoken.
+    pub protocol: Protocol,
     /// Connections, each with one batch on its way; at least 1.
     pub connections: usize,
+    /// How many of them ask, while the others are open and silent; `None` for all.
+    pub active: Option<usize>,
+    /// Threads that the connections are spread over; at least 1.
+    pub threads: usize,
+    /// Batches a second over all connections, evenly spread; `None` for a closed loop.
+    pub rate: Option<f64>,
     /// Stop after so many requests over all connections. With a duration too, whichever comes
     /// first.
     pub requests: Option<u64>,
     /// Stop after this time.
     pub duration: Option<Duration>,
-    /// Distinct keys, all equally likely; at least 1. The tool keeps 12 bytes for each.
+    /// Distinct keys; at least 1. The tool keeps 8 bytes for each.
     pub keys: u64,
+    /// The exponent of Zipf's law, by which some keys are asked for more than others; `None` for all alike.
+    pub zipf: Option<f64>,
     /// What values are.
     pub values: Values,
     /// Bytes of a random value, evenly spread; see [`parse_value_bytes`]. At least 16, for the
@@ -88,10 +101,15 @@ impl Options {
     pub fn new(target: Target) -> Self {
         Options {
             target,
+            protocol: Protocol::Classic,
             connections: 16,
+            active: None,
+            threads: 1,
+            rate: None,
             requests: None,
             duration: None,
             keys: 1000,
+            zipf: None,
             values: Values::Random,
             value_bytes: None,
             catalogue: 0,
@@ -108,22 +126,49 @@ impl Options {
     }
 
     /// Refuses options that cannot be carried out.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        match self.wrong_requests().or_else(|| self.wrong_values()) {
+    pub(in crate::tool) fn check(&self) -> Result<(), Error> {
+        let wrong = self.wrong_connections().or_else(|| self.wrong_requests());
+        match wrong.or_else(|| self.wrong_values()) {
             Some(wrong) => Err(Error::Options(wrong)),
             None => Ok(()),
         }
     }
 
+    fn wrong_connections(&self) -> Option<String> {
+        let active = self.active_connections();
+        let wrong = if self.connections == 0 || active == 0 || self.threads == 0 {
+            "connections, active connections and threads must be at least 1".to_owned()
+        } else if active > self.connections {
+            format!(
+                "of {} connections no more than that can be active",
+                self.connections
+            )
+        } else if self.threads > active {
+            format!(
+                "{} threads have nothing to do with {active} active connections",
+                self.threads
+            )
+        } else if self.rate.is_some_and(|rate| !(1.0..=1e7).contains(&rate)) {
+            "a rate must be from 1 to 10000000 a second".to_owned()
+        } else if self.rate.is_some() && self.reconnect {
+            "to connect again is for a closed loop, without a rate".to_owned()
+        } else {
+            return None;
+        };
+        Some(wrong)
+    }
+
     fn wrong_requests(&self) -> Option<String> {
-        let least = [self.connections, self.multiget, self.pipeline];
+        let least = [self.multiget, self.pipeline];
         let keys_in_batch = self.multiget.saturating_mul(self.pipeline);
         let batch_bytes = self.pipeline.saturating_mul(self.value_bytes_at_most());
         let mixed = !matches!(self.get_percent, 0 | 100);
         let wrong = if least.contains(&0) || self.keys == 0 {
-            "connections, keys, multiget and pipeline must be at least 1".to_owned()
+            "keys, multiget and pipeline must be at least 1".to_owned()
         } else if self.keys > u64::from(u32::MAX) {
             format!("at most {} keys", u32::MAX)
+        } else if self.popularity().is_none() {
+            "the exponent of Zipf's law must be above 0, such as 0.99".to_owned()
         } else if self.get_percent > 100 {
             "the percentage of gets must be at most 100".to_owned()
         } else if self.reconnect && self.get_percent != 100 {
@@ -181,16 +226,38 @@ impl Options {
         }
     }
 
-    pub(super) fn shared(&self) -> Shared {
-        Shared {
+    pub(in crate::tool) fn shared(&self) -> Arc<Shared> {
+        Arc::new(Shared {
             workload: self.workload(),
-            ledger: RefCell::new(Ledger::new(self.keys)),
+            ledger: Ledger::new(self.keys),
+            protocol: self.protocol,
             exptime_seconds: self.exptime_seconds,
-            answered: Cell::new(0),
-        }
+            answered: AtomicU64::new(0),
+        })
     }
 
-    pub(super) async fn server(&self) -> Option<u32> {
+    /// Connections that ask.
+    pub fn active_connections(&self) -> usize {
+        self.active.unwrap_or(self.connections)
+    }
+
+    /// How long to drive the server: where nothing is said, 5 seconds.
+    pub fn duration(&self) -> Option<Duration> {
+        let five = || self.requests.is_none().then_some(Duration::from_secs(5));
+        self.duration.or_else(five)
+    }
+
+    /// How requests are spread over the keys; `None` for an exponent that is none.
+    pub(super) fn popularity(&self) -> Option<Popularity> {
+        Popularity::new(self.keys, self.zipf)
+    }
+
+    /// Raises the soft limit of open files to what the connections need.
+    pub(super) fn allow_files(&self) -> Result<(), Error> {
+        open_files::allow(self.connections as u64)
+    }
+
+    pub(in crate::tool) async fn server(&self) -> Option<u32> {
         match self.server_pid {
             Some(pid) => Some(pid),
             None => listening_at(&self.target).await,
@@ -267,7 +334,14 @@ mod tests {
             right(&mut changed);
             assert!(changed.check().is_ok());
         }
-        let wrong: [fn(&mut Options); 11] = [
+        let wrong: [fn(&mut Options); 18] = [
+            |options| options.active = Some(17),
+            |options| options.active = Some(0),
+            |options| options.threads = 0,
+            |options| options.threads = 17,
+            |options| options.rate = Some(0.5),
+            |options| options.zipf = Some(0.0),
+            |options| (options.rate, options.reconnect) = (Some(100.0), true),
             |options| options.connections = 0,
             |options| options.keys = 0,
             |options| options.get_percent = 101,
