@@ -11,7 +11,6 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Parser;
 use tokencached::config::advise_flags::Advise;
@@ -147,17 +146,16 @@ fn print_load(flags: &Load) -> Result<bool, tool::Error> {
         show(flags, &compared, compared.to_json());
         return Ok(compared.is_clean());
     }
-    let begun = Instant::now();
     let duration = options.duration().unwrap_or_default();
     progress.begin(
         "driving",
         options.requests.unwrap_or(duration.as_millis() as u64),
     );
-    let report = load::run(&options, |answered| {
+    let report = load::run(&options, |answered, elapsed| {
         let done = options.requests.map(|_| answered);
-        progress.reach(done.unwrap_or(begun.elapsed().as_millis() as u64));
-        let seconds = begun.elapsed().as_secs_f64();
-        progress.say(&format!("{:.0} requests/s", answered as f64 / seconds));
+        progress.reach(done.unwrap_or(elapsed.as_millis() as u64));
+        let rate = answered as f64 / elapsed.as_secs_f64();
+        progress.say(&format!("{rate:.0} requests/s"));
     })?;
     drop(progress);
     show(flags, &report, report.to_json());

@@ -72,8 +72,8 @@ fn due(begun: Instant, rate: f64, number: u64) -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::Options;
     use super::*;
+    use crate::tool::load::Options;
 
     #[test]
     fn each_arrival_is_due_at_its_time_on_the_next_connection() {

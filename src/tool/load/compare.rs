@@ -131,7 +131,7 @@ pub fn run(
                     "ended before all rounds were done".to_owned(),
                 ));
             }
-            let report = drivers[side].burst(duration, drop)?;
+            let report = drivers[side].burst(duration, |_, _| ())?;
             tell(2 * round + side + 1);
             Ok(report)
         };
@@ -156,7 +156,7 @@ fn prepare(options: &Options, contender: &Contender) -> Result<Driver, Error> {
     }
     let driver = Driver::start(&options, &Arc::clone(&shared), Some(contender.pid))?;
     let warm = options.duration.unwrap_or(BURST).min(WARM);
-    driver.burst(Some(warm), drop)?;
+    driver.burst(Some(warm), |_, _| ())?;
     Ok(driver)
 }
 

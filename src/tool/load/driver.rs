@@ -109,7 +109,7 @@ impl Driver {
         })
     }
 
-    /// Runs one burst, and tells every tenth of a second how many requests were answered so far.
+    /// Runs one burst, and tells every tenth of a second how many requests were answered so far, and since when.
     ///
     /// # Errors
     /// If a connection breaks, or the server falls silent or talks nonsense. Error replies and wrong values are no
@@ -117,7 +117,7 @@ impl Driver {
     pub fn burst(
         &self,
         duration: Option<Duration>,
-        mut tell: impl FnMut(u64),
+        mut tell: impl FnMut(u64, Duration),
     ) -> Result<Report, Error> {
         let sample = || self.server.map(Sample::of).transpose();
         let before = sample()?;
@@ -134,14 +134,17 @@ impl Driver {
                 Ok(Err(error)) => outcome = outcome.and(Err(error)),
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
                 Err(RecvTimeoutError::Timeout) => {
-                    tell(self.shared.answered.load(Relaxed) - answered_before);
+                    let answered = self.shared.answered.load(Relaxed) - answered_before;
+                    tell(answered, plan.begun.elapsed());
                     continue;
                 }
             }
             running -= 1;
         }
         let elapsed = plan.begun.elapsed();
-        clock.map(Clock::join);
+        if let Some(clock) = clock {
+            clock.join();
+        }
         outcome?;
         let samples = self.server.zip(before).zip(sample()?);
         Ok(Report {

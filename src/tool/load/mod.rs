@@ -25,18 +25,20 @@ use super::wire::Connection;
 use super::{Error, Target};
 use driver::Driver;
 use std::future::Future;
+use std::time::Duration;
 
 /// Bytes of sets on their way at once while filling.
 const FILL_BATCH_BYTES: usize = 64 << 10;
 
-/// Drives a server as the options say; blocks until it is done, and tells meanwhile how many requests were answered.
+/// Drives a server as the options say; blocks until it is done, and tells meanwhile how many requests were answered,
+/// and since when.
 /// With neither requests nor duration, for 5 seconds.
 ///
 /// # Errors
 /// When the options make no sense, a connection cannot be opened or breaks, or the server falls
 /// silent or talks nonsense. Error replies and wrong values are no errors here: they are counted,
 /// see [`Report::is_clean`].
-pub fn run(options: &Options, tell: impl FnMut(u64)) -> Result<Report, Error> {
+pub fn run(options: &Options, tell: impl FnMut(u64, Duration)) -> Result<Report, Error> {
     options.check()?;
     options.allow_files()?;
     let shared = options.shared();
@@ -101,7 +103,7 @@ mod tests {
             drop(listener);
             stream.write_all(b"EN").unwrap();
             drop(stream);
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
             let listener = TcpListener::bind(address).unwrap();
             ask(&listener).write_all(b"END\r\n").unwrap();
         });
@@ -126,7 +128,7 @@ mod tests {
                 reconnect,
                 ..Options::new(Target::Tcp(address))
             };
-            let ran = run(&options, drop);
+            let ran = run(&options, |_, _| ());
             if reconnect {
                 let Report { counts, server, .. } = ran.unwrap();
                 assert_eq!((counts.requests, counts.misses), (1, 1));
@@ -148,12 +150,12 @@ mod tests {
             get_percent: 90,
             ..options()
         };
-        assert!(matches!(run(&mixed, drop), Err(Error::Options(_))));
+        assert!(matches!(run(&mixed, |_, _| ()), Err(Error::Options(_))));
     }
 
     #[test]
     fn nobody_listening_is_said_so() {
-        let message = run(&options(), drop).unwrap_err().to_string();
+        let message = run(&options(), |_, _| ()).unwrap_err().to_string();
         assert!(
             message.contains("cannot connect to 127.0.0.1:1"),
             "{message}"
