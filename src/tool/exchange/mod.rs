@@ -2,7 +2,7 @@
 //!
 //! The loops of [`load`](super::load), [`hold`](super::hold) and [`idle`](super::idle) push
 //! requests and call [`Exchange::run`]; it sends them in one piece and reads exactly their replies.
-//! How they are written in each of memcached's protocols is up to [`classic`], [`meta`] and [`binary`].
+//! How they are written in each of memcached's protocols is up to `classic`, `meta` and `binary`.
 //!
 //! Invariants: *every byte of a hit is checked*, client flags and key too; a wrong one is counted,
 //! never passed over. *In step*: when `run` returns, no reply is outstanding. A reply that fits no
