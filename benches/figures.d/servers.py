@@ -78,8 +78,14 @@ class Server:
         said = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
         return said[-1] if ran.returncode != 0 else None
 
-    def command(self, port, memory_mb, connections):
-        flags = ["-l", "127.0.0.1", "-p", str(port), "-t", "1", "-m", str(memory_mb), "-c", str(connections)]
+    def command(self, port, memory_mb, connections, threads=1):
+        return self.started_at(["-l", "127.0.0.1", "-p", str(port)], memory_mb, connections, threads)
+
+    def command_on_socket(self, path, memory_mb, connections, threads=1):
+        return self.started_at(["-s", path], memory_mb, connections, threads)
+
+    def started_at(self, place, memory_mb, connections, threads):
+        flags = [*place, "-t", str(threads), "-m", str(memory_mb), "-c", str(connections)]
         if os.geteuid() == 0:
             flags += ["-u", "root"]
         return [self.path, *flags, *self.extra]

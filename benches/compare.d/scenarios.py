@@ -1,0 +1,88 @@
+"""The rows that set two servers against one another: what they are asked, and how many times memcached is the aim.
+
+One call of `tokencached-tool load --compare` measures a row: it starts both servers, fills them, and lets bursts
+alternate. A row's ratio is the median of its rounds' ratios.
+"""
+
+import json
+import shlex
+import subprocess
+from dataclasses import dataclass, field
+
+import servers
+
+
+@dataclass
+class Scenario:
+    """One row: `load` are options of the tool, `target` is the ratio to reach."""
+
+    title: str
+    load: str
+    target: float | None = None
+    memory_mb: int = 64
+    connections: int = 16
+    socket: bool = False
+    closed: bool = field(init=False)
+
+    def __post_init__(self):
+        self.closed = "--rate" not in self.load
+
+
+EIGHT_KIB = "--value-bytes 8192"
+HUNDRED = "--value-bytes 100"
+
+ALL = {
+    "get8k": Scenario("get of 8 KiB", EIGHT_KIB, 1.08),
+    "get100": Scenario("get of 100 B", HUNDRED, 1.12),
+    "mixed": Scenario(
+        "95 % get, 5 % set, 5 to 20 KB, 20,000 keys by Zipf's law, `-m 512`",
+        "--value-bytes 5000-20000 --keys 20000 --zipf 0.99 --get-percent 95",
+        1.10,
+        memory_mb=512,
+    ),
+    "pipeline": Scenario("get of 100 B, 32 pipelined", f"{HUNDRED} --pipeline 32", 16),
+    "multiget": Scenario("get of 50 keys, 100 B each", f"{HUNDRED} --multiget 50", 3.5),
+    "many": Scenario("get of 8 KiB, 1,000 connections, 50 active", f"{EIGHT_KIB} --active 50", 1.15, connections=1000),
+    "set8k": Scenario("set of 8 KiB, evicting at `-m 64`", f"{EIGHT_KIB} --keys 20000 --get-percent 0", 1.15),
+    "unix": Scenario("get of 8 KiB over a unix socket", EIGHT_KIB, 1.18, socket=True),
+    "open": Scenario("open loop, 5,000 gets of 8 KiB a second", f"{EIGHT_KIB} --rate 5000", 1.10),
+    "tokens": Scenario("get of 4,000 distinct tokens of 13 KB", "--values tokens --keys 4000", 1.10, memory_mb=128),
+    "hot-tokens": Scenario("get of 50 distinct tokens of 13 KB", "--values tokens --keys 50", 1.00),
+    "set-tokens": Scenario(
+        "set of tokens of 13 KB, evicting at `-m 64`", "--values tokens --keys 130000 --get-percent 0"
+    ),
+}
+
+
+def command(program, scenario, threads):
+    """The command line that starts a server, for the tool to put the place in."""
+    words = program.command("{port}", scenario.memory_mb, scenario.connections + 100, threads)
+    if scenario.socket:
+        words = program.command_on_socket("{socket}", scenario.memory_mb, scenario.connections + 100, threads)
+    pinned = servers.pinned(servers.cores()[0], words) if threads == 1 else words
+    return shlex.join(pinned).replace("'{port}'", "{port}").replace("'{socket}'", "{socket}")
+
+
+def measured(scenario, pair, options):
+    """A row: its title, target, and what the tool said."""
+    comparison = [command(program, scenario, options.threads) for program in pair]
+    words = [servers.found(options.tool), "load", "--compare", *comparison, "--fill", "--json", "--quiet"]
+    words += ["--rounds", str(options.rounds), "--seconds", str(options.seconds)]
+    words += ["--connections", str(scenario.connections), *scenario.load.split()]
+    if options.threads == 1:
+        words = servers.pinned(servers.cores()[1], words)
+    else:
+        words += ["--threads", str(options.threads)]
+    ran = subprocess.run(words, capture_output=True, text=True)
+    if ran.returncode != 0:
+        said = (ran.stderr or ran.stdout).strip().splitlines() or [f"exit status {ran.returncode}"]
+        raise servers.Failure(f"{scenario.title}: {said[-1][:300]}")
+    compared = json.loads(ran.stdout)
+    paired = {metric["name"]: metric for metric in compared["paired"]}
+    return {
+        "title": scenario.title,
+        "target": scenario.target,
+        "closed": scenario.closed,
+        "paired": paired,
+        "rounds": compared["rounds"],
+    }

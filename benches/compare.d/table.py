@@ -1,0 +1,78 @@
+"""The Markdown table of a comparison, and what it was measured on."""
+
+import contextlib
+import datetime
+import os
+import platform
+
+
+def number(value):
+    """All digits of a large number, three that matter of a small one."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def spread(metric):
+    return f"{metric['ratio']:.2f} [{metric['lowest']:.2f}..{metric['highest']:.2f}]"
+
+
+def tail(row, name):
+    """The median ratio of a latency, for rows whose tail is the server's."""
+    metric = row["paired"].get(name)
+    return f"{metric['ratio']:.2f}" if metric and metric["ratio"] is not None else ""
+
+
+def aim(row):
+    if row["target"] is None:
+        return ""
+    reached = row["paired"]["requests_per_server_cpu_second"]["ratio"] >= row["target"]
+    return f"{row['target']:g}" + ("" if reached else ", missed")
+
+
+def scenario_line(row):
+    rate = row["paired"]["requests_per_server_cpu_second"]
+    tails = [tail(row, "latency_p99_us"), tail(row, "latency_p999_us")]
+    return [row["title"], number(rate["a"]), number(rate["b"]), spread(rate), aim(row), *tails]
+
+
+def growth_line(row):
+    few, many = row["medians"]
+    limit = f"at most {row['most']:g}" + ("" if row["ratio"] <= row["most"] else ", missed")
+    return [row["title"], number(few), number(many), spread(row), limit]
+
+
+def lines(head, rows):
+    out = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return out + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def markdown(record, options):
+    """The rows that compare two servers, and below them those that compare one with itself."""
+    memcached, tokencached = record["servers"]
+    compared = [row for row in record["rows"] if "paired" in row]
+    grown = [row for row in record["rows"] if "paired" not in row]
+    out = []
+    if compared:
+        head = ["requests per CPU second of the server", memcached, tokencached, "ratio", "aim", "p99", "p99.9"]
+        out += [*lines(head, map(scenario_line, compared)), ""]
+    if grown:
+        head = ["requests per CPU second of the server", "with few", "with many", "ratio of the costs", "aim"]
+        out += [*lines(head, map(growth_line, grown)), ""]
+    return "\n".join([*out, machine(record, options), ""])
+
+
+def machine(record, options):
+    threads = "one server thread, pinned" if record["threads"] == 1 else f"{record['threads']} server threads"
+    words = [
+        f"{datetime.date.today()}, {os.cpu_count()} cores ({processor()}), Linux {platform.release()}",
+        threads,
+        f"{options.rounds} rounds of {options.seconds:g} s",
+    ]
+    return "Measured by `benches/compare`: " + "; ".join(words) + "."
+
+
+def processor():
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
+        for line in info:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
