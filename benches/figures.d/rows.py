@@ -150,20 +150,6 @@ def bursts(bench, name, keys, pair=None, memory_mb=64, **options):
     return [Line(title, "more", medians, "", ratio, min(ratios), max(ratios), rounds)]
 
 
-def get8k(bench):
-    return bursts(bench, "get of 8 KiB, 16 connections", bench.sizes.keys_hot, value_bytes=VALUE)
-
-
-def set8k(bench):
-    name = "set of 8 KiB, evicting at `-m 64`"
-    return bursts(bench, name, bench.sizes.keys_held, value_bytes=VALUE, get_percent=0)
-
-
-def set_tokens(bench):
-    name = "set of tokens of 13 KB, evicting at `-m 64`"
-    return bursts(bench, name, bench.sizes.tokens_held, values="tokens", get_percent=0)
-
-
 def packed_hit(bench):
     """What a hit pays for the packing: tokencached twice, first without it. There is room for all tokens as they are."""
     packing = bench.pair[1]
@@ -172,14 +158,6 @@ def packed_hit(bench):
         raise servers.LeftOut(f"{packing.label} does not take --no-packing ({said})")
     name = f"get of {bench.sizes.tokens_hot:,} tokens of 13 KB, first with `--no-packing`, then packed"
     return bursts(bench, name, bench.sizes.tokens_hot, (plain, packing), 128, values="tokens")
-
-
-def pipeline(bench):
-    return bursts(bench, "get of 100 B, 32 pipelined", bench.sizes.keys_hot, value_bytes=100, pipeline=32)
-
-
-def multiget(bench):
-    return bursts(bench, "get of 50 keys, 100 B each", bench.sizes.keys_hot, value_bytes=100, multiget=50)
 
 
 def syscalls(bench):
@@ -196,13 +174,22 @@ def syscalls(bench):
 
 def instructions(bench):
     """Instructions per request: twice the requests less once the requests, so that start and fill cancel out."""
-    requests, keys = bench.sizes.counted_requests, bench.sizes.keys_hot
+    sizes = bench.sizes
+    asked = {
+        "get of 8 KiB": {"keys": sizes.keys_hot, "value_bytes": VALUE},
+        "get of 100 B, 32 pipelined": {"keys": sizes.keys_hot, "value_bytes": 100, "pipeline": 32},
+    }
+    return [instructions_of(bench, what, **options) for what, options in asked.items()]
+
+
+def instructions_of(bench, what, **options):
+    requests = bench.sizes.counted_requests
     counts = [
-        [probes.instructions(bench.tool, program, times * requests, keys=keys, value_bytes=VALUE) for times in (1, 2)]
+        [probes.instructions(bench.tool, program, times * requests, **options) for times in (1, 2)]
         for program in bench.pair
     ]
     values = [(twice - once) / requests for once, twice in counts]
-    return [Line("get of 8 KiB: user instructions per request", "less", values, raw=counts)]
+    return Line(f"{what}: user instructions per request", "less", values, raw=counts)
 
 
 def idle_memory(bench):
@@ -266,16 +253,11 @@ ALL = {
     "hold-mac": hold_mac,
     "hold-encrypt": hold_encrypt,
     "hold-39k": hold_39k,
-    "get8k": get8k,
     "syscalls": syscalls,
     "instructions": instructions,
     "idle-memory": idle_memory,
     "idle-wakeups": idle_wakeups,
     "packed-hit": packed_hit,
-    "set8k": set8k,
-    "set-tokens": set_tokens,
-    "pipeline": pipeline,
-    "multiget": multiget,
     "restart": restart,
 }
 
