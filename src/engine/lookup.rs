@@ -14,7 +14,8 @@ use crate::stats::Counters;
 use crate::store::{ItemRef, Packing};
 use crate::token::class::Class;
 
-/// Values up to this are lent.
+/// Values up to this are lent. The copy keeps who would write an item of the same shard waiting for half a
+/// microsecond at most; a pin, and a reply in three pieces, take longer than that.
 pub const LENT_BYTES_MAX: usize = 16 << 10;
 
 /// Who writes down what was found.
