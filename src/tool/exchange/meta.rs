@@ -59,11 +59,14 @@ impl Exchange {
         mut asked: Range<usize>,
     ) -> Result<(), Error> {
         let alone = asked.len() == 1;
-        let end: &[u8] = if alone { b"EN\r\n" } else { b"MN\r\n" };
         loop {
             let length = self.connection.line().await?;
             let line = self.connection.peek(length);
-            if line == end {
+            let is_end = match alone {
+                true => self.is_miss(shared, line, &asked),
+                false => line == b"MN\r\n",
+            };
+            if is_end {
                 self.counts.misses += asked.len() as u64;
                 self.connection.consume(length);
                 return Ok(());
@@ -84,6 +87,13 @@ impl Exchange {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether a line is `EN`, with the key behind it or without: memcached names it since it was asked to.
+    fn is_miss(&self, shared: &Shared, line: &[u8], asked: &Range<usize>) -> bool {
+        let named = line.strip_prefix(b"EN k");
+        let key = named.and_then(|named| named.strip_suffix(b"\r\n"));
+        line == b"EN\r\n" || key.is_some_and(|key| self.find(shared, key, asked).is_some())
     }
 }
 
