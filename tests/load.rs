@@ -330,11 +330,12 @@ fn a_wrong_command_line_is_one_for_status_2() {
         ("--protocol telnet", "classic, meta or binary"),
         ("--hold --rate 5", "--rate"),
         ("--hold --idle 5", "--idle"),
-        ("--rounds 3", "--compare"),
+        ("--rounds 3", "--rounds"),
         ("--compare a{port} b{port}", "--target"),
     ] {
         let ran = load("127.0.0.1:1", words);
-        assert_eq!((ran.status, &ran.figures), (Some(2), &Value::Null));
+        assert_eq!(ran.status, Some(2), "{words}");
+        assert_eq!(ran.figures, Value::Null, "{words}");
         assert!(ran.errors.contains(why), "{words}: {}", ran.errors);
     }
 }

@@ -93,7 +93,8 @@ pub struct Load {
     #[arg(long, value_name = "N", conflicts_with_all = ["requests", "rate"])]
     pub idle: Option<usize>,
     /// With --idle: one get over each connection before it falls silent
-    #[arg(long, requires = "idle")]
+    // What --idle cannot be with is named again: clap lets `requires` pass in its presence.
+    #[arg(long, requires = "idle", conflicts_with_all = ["requests", "rate", "hold", "reconnect", "compare"])]
     pub get_first: bool,
     /// Start two servers and compare them in short bursts (--seconds, default 0.7) that alternate. Each command line
     /// has {port} or {socket} where the server is told to listen; no shell reads it
@@ -101,7 +102,9 @@ pub struct Load {
         conflicts_with_all = ["target", "server_pid", "hold", "idle"])]
     pub compare: Option<Vec<String>>,
     /// With --compare: bursts of each server
-    #[arg(long, value_name = "N", default_value_t = 9, requires = "compare")]
+    // Again, what --compare cannot be with.
+    #[arg(long, value_name = "N", default_value_t = 9, requires = "compare",
+        conflicts_with_all = ["target", "server_pid", "hold", "idle", "reconnect"])]
     pub rounds: usize,
     /// Print one line of JSON
     #[arg(long)]
@@ -203,6 +206,26 @@ mod tests {
                 "{more:?}"
             );
         }
-        assert!(ToolFlags::try_parse_from(["tool", "load", "--rounds", "3"]).is_err());
+    }
+
+    #[test]
+    fn a_detail_of_what_is_not_wanted_is_refused() {
+        for detail in [&["--rounds", "3"][..], &["--get-first"]] {
+            for more in [
+                &[][..],
+                &["--target", "x"],
+                &["--hold"],
+                &["--reconnect"],
+                &["--requests", "5"],
+                &["--rate", "5"],
+                &["--server-pid", "5"],
+            ] {
+                let words = ["tool", "load"].iter().chain(detail).chain(more);
+                assert!(
+                    ToolFlags::try_parse_from(words).is_err(),
+                    "{detail:?} {more:?}"
+                );
+            }
+        }
     }
 }

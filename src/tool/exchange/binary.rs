@@ -110,9 +110,9 @@ impl Exchange {
         self.connection.consume(HEADER_BYTES + header.body_bytes);
     }
 
-    pub(super) async fn read_set_binary(&mut self) -> Result<bool, Error> {
+    pub(super) async fn read_set_binary(&mut self, place: usize) -> Result<bool, Error> {
         let header = self.frame().await?;
-        if header.opcode != SET {
+        if header.opcode != SET || header.opaque as usize != place {
             return Err(self.connection.garbled(HEADER_BYTES));
         }
         if header.status == 0 {
@@ -131,17 +131,18 @@ impl Exchange {
         mut asked: Range<usize>,
     ) -> Result<(), Error> {
         let alone = asked.len() == 1;
-        let end = asked.end as u32;
+        let end = asked.end;
         loop {
             let header = self.frame().await?;
             let whole = HEADER_BYTES + header.body_bytes;
+            let place = header.opaque as usize;
             match (header.opcode, header.status) {
-                (NOOP, 0) if !alone && header.opaque == end => {
+                (NOOP, 0) if !alone && place == end => {
                     self.counts.misses += asked.len() as u64;
                     self.connection.consume(whole);
                     return Ok(());
                 }
-                (GETK, NOT_FOUND) if alone => {
+                (GETK, NOT_FOUND) if alone && place == asked.start => {
                     self.counts.misses += 1;
                     self.connection.consume(whole);
                     return Ok(());
@@ -154,9 +155,9 @@ impl Exchange {
                     self.judge_frame(shared, header, at);
                     self.connection.consume(whole);
                 }
-                (GETK | GETKQ, 1..) => {
+                (GETK | GETKQ, 1..) if asked.contains(&place) => {
+                    self.pass(&mut asked, place);
                     self.refused(header);
-                    asked.start = (asked.start + 1).min(asked.end);
                 }
                 _ => return Err(self.connection.garbled(HEADER_BYTES)),
             }

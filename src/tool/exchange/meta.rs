@@ -71,9 +71,14 @@ impl Exchange {
                 self.connection.consume(length);
                 return Ok(());
             }
-            if is_error(line) && alone {
+            if is_error(line) && !asked.is_empty() {
+                // It does not say for which key, but for one of those not passed yet.
                 self.error(length);
-                return Ok(());
+                asked.start += 1;
+                if alone {
+                    return Ok(());
+                }
+                continue;
             }
             let Some((header, at)) = Header::parse(line)
                 .and_then(|header| Some((header, self.find(shared, header.key, &asked)?)))

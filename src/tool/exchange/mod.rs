@@ -226,10 +226,10 @@ impl Exchange {
     }
 
     async fn read_all(&mut self, shared: &Shared, requests: &[Request]) -> Result<(), Error> {
-        for request in requests {
+        for (place, request) in requests.iter().enumerate() {
             match request {
                 Request::Get(asked) => self.read_get(shared, asked.clone()).await?,
-                Request::Set(key) => self.read_set(shared, *key).await?,
+                Request::Set(key) => self.read_set(shared, place, *key).await?,
             }
             self.counts.requests += 1;
         }
@@ -246,11 +246,11 @@ impl Exchange {
         }
     }
 
-    async fn read_set(&mut self, shared: &Shared, key: u64) -> Result<(), Error> {
+    async fn read_set(&mut self, shared: &Shared, place: usize, key: u64) -> Result<(), Error> {
         let stored = match shared.protocol {
             Protocol::Classic => self.read_set_classic().await?,
             Protocol::Meta => self.read_set_meta().await?,
-            Protocol::Binary => self.read_set_binary().await?,
+            Protocol::Binary => self.read_set_binary(place).await?,
         };
         self.counts.stored += u64::from(stored);
         shared.ledger.end_set(key, stored);
@@ -266,7 +266,7 @@ impl Exchange {
         })
     }
 
-    /// Notes that the key at `at` was found, and those before it were not.
+    /// Notes that the key at `at` was answered, and those before it were not.
     fn pass(&mut self, asked: &mut Range<usize>, at: usize) {
         self.counts.misses += (at - asked.start) as u64;
         asked.start = at + 1;
