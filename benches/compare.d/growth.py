@@ -26,7 +26,7 @@ def with_all(common, **differing):
 
 
 SMALL = {"value_bytes": 32, "connections": 16}
-SPREAD = {"value_bytes": 100, "keys": 1000, "rate": 20000}
+SPREAD = {"value_bytes": 100, "keys": 1000, "rate": 10000}
 
 ALL = {
     "items": Growth(
@@ -36,7 +36,7 @@ ALL = {
         memory_mb=3000,
     ),
     "connections": Growth(
-        "a get of 100 B over 10,000 connections, 20,000 a second, to one over 100",
+        "a get of 100 B over 10,000 connections, 10,000 a second, to one over 100",
         with_all(SPREAD, connections=100),
         with_all(SPREAD, connections=10_000),
     ),

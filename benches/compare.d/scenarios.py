@@ -6,6 +6,7 @@ alternate. A row's ratio is the median of its rounds' ratios.
 
 import json
 import shlex
+import signal
 import subprocess
 from dataclasses import dataclass, field
 
@@ -63,6 +64,18 @@ def command(program, scenario, threads):
     return shlex.join(pinned).replace("'{port}'", "{port}").replace("'{socket}'", "{socket}")
 
 
+def to_its_end(words):
+    """Runs the tool: its status, output and errors. Interrupted, it is asked to end, and ends its servers first."""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            stdout, stderr = process.communicate()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGTERM)
+            process.communicate()
+            raise
+    return process.returncode, stdout, stderr
+
+
 def measured(scenario, pair, options):
     """A row: its title, target, and what the tool said."""
     comparison = [command(program, scenario, options.threads) for program in pair]
@@ -73,11 +86,11 @@ def measured(scenario, pair, options):
         words = servers.pinned(servers.cores()[1], words)
     else:
         words += ["--threads", str(options.threads)]
-    ran = subprocess.run(words, capture_output=True, text=True)
-    if ran.returncode != 0:
-        said = (ran.stderr or ran.stdout).strip().splitlines() or [f"exit status {ran.returncode}"]
+    status, stdout, stderr = to_its_end(words)
+    if status != 0:
+        said = (stderr or stdout).strip().splitlines() or [f"exit status {status}"]
         raise servers.Failure(f"{scenario.title}: {said[-1][:300]}")
-    compared = json.loads(ran.stdout)
+    compared = json.loads(stdout)
     paired = {metric["name"]: metric for metric in compared["paired"]}
     return {
         "title": scenario.title,

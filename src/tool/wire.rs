@@ -12,8 +12,11 @@ use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Bytes of the buffer that a connection reads into; it grows if one reply is larger.
-const INBOX_BYTES: usize = 64 << 10;
+/// Bytes of the buffer that a connection reads into at first: ten thousand connections have one each.
+const INBOX_BYTES_MIN: usize = 4 << 10;
+
+/// What it grows to where reads fill it; further only if one reply is larger.
+const INBOX_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of the longest line a server may send.
 const LINE_BYTES_MAX: usize = 2048;
@@ -137,13 +140,17 @@ impl Connection {
             (self.start, self.end) = (0, self.end - self.start);
         }
         if wanted > self.inbox.len() {
-            self.inbox.resize(wanted.max(INBOX_BYTES), 0);
+            self.inbox.resize(wanted.max(INBOX_BYTES_MIN), 0);
         }
         let read = self.stream.read(&mut self.inbox[self.end..]).await;
         match read {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(bytes) => {
                 self.end += bytes;
+                let length = self.inbox.len();
+                if self.end == length && length < INBOX_BYTES_MAX {
+                    self.inbox.resize(2 * length, 0);
+                }
                 Ok(())
             }
             Err(why) => Err(why),

@@ -5,7 +5,8 @@
 //! it was due. So a server that stalls is charged for all who would have come meanwhile (no coordinated omission:
 //! Tene, "How NOT to Measure Latency").
 //!
-//! Invariant: an arrival is sent once or counted as not sent.
+//! Invariant: an arrival is sent once or counted as not sent. One that still waits at the end is not sent, and counts
+//! with the time for which it has waited, so that the percentiles have it.
 
 use super::plan::Plan;
 use crate::tool::Error;

@@ -51,7 +51,7 @@ struct Metric {
     of: fn(&Report) -> Option<f64>,
 }
 
-const METRICS: [Metric; 7] = [
+const METRICS: [Metric; 9] = [
     Metric {
         name: "requests_per_server_cpu_second",
         of: Report::requests_per_cpu_second,
@@ -59,6 +59,14 @@ const METRICS: [Metric; 7] = [
     Metric {
         name: "requests_per_second",
         of: |report| Some(report.requests_per_second()),
+    },
+    Metric {
+        name: "hits",
+        of: |report| Some(report.counts.hits as f64),
+    },
+    Metric {
+        name: "arrivals_not_sent",
+        of: |report| report.rate.map(|_| report.not_sent as f64),
     },
     Metric {
         name: "latency_p50_us",

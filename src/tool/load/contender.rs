@@ -3,11 +3,11 @@
 //! Its command line says where it is to listen, with `{port}` or `{socket}` in the place of a free port of loopback or a
 //! path for a unix socket. No shell reads it: it is split into words as one would.
 //!
-//! Invariants: what was started is ended, by its process id, whatever happens; it listens on loopback only if its
+//! Invariants: what was started is ended, with all of its process group, whatever happens; it listens on loopback only if its
 //! command line says so, which is up to who writes it.
 
 use crate::tool::{Error, Target};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -54,9 +54,8 @@ impl Contender {
         let wrong = |what: &str| Error::Options(format!("{command:?} {what}"));
         let failed = |why| Error::System("start a server", why);
         let folder = TempDir::with_prefix("tokencached-load-").map_err(failed)?;
-        let (command_line, target) = placed(command, folder.path())?;
-        let words =
-            shlex::split(&command_line).ok_or_else(|| wrong("has a quote that is not closed"))?;
+        let words = shlex::split(command).ok_or_else(|| wrong("has a quote that is not closed"))?;
+        let (words, target) = placed(words, folder.path()).map_err(|why| wrong(&why))?;
         let [program, arguments @ ..] = &words[..] else {
             return Err(wrong("names no program"));
         };
@@ -128,8 +127,9 @@ impl Contender {
 
 impl Drop for Contender {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = kill(Pid::from_raw(self.pid as i32), Signal::SIGTERM);
+        // It may have ended by itself. What it has started is of its group, unless it took care to leave it.
+        let group = Pid::from_raw(self.pid as i32);
+        let _ = killpg(group, Signal::SIGTERM);
         let begun = Instant::now();
         while begun.elapsed() < END_WITHIN {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -137,29 +137,32 @@ impl Drop for Contender {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        let _ = self.child.kill();
+        let _ = killpg(group, Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }
 
-/// The command line with its place put in, and the place.
-fn placed(command: &str, folder: &Path) -> Result<(String, Target), Error> {
-    if command.contains("{socket}") {
+/// The words of a command line with their place put in, and the place; an error says what is wrong with it.
+fn placed(words: Vec<String>, folder: &Path) -> Result<(Vec<String>, Target), String> {
+    let put_in = |mark: &str, place: &str| {
+        let words = words.iter().map(|word| word.replace(mark, place));
+        words.collect::<Vec<_>>()
+    };
+    let has = |mark: &str| words.iter().any(|word| word.contains(mark));
+    if has("{socket}") {
         let path = folder.join("server.sock");
-        let text = path.to_string_lossy();
-        return Ok((
-            command.replace("{socket}", &text),
-            Target::Unix(path.clone()),
-        ));
+        let placed = put_in("{socket}", &path.to_string_lossy());
+        return Ok((placed, Target::Unix(path)));
     }
-    if !command.contains("{port}") {
-        return Err(Error::Options(format!(
-            "{command:?} does not say where the server listens: write {{port}} or {{socket}} where it takes that"
-        )));
+    if !has("{port}") {
+        return Err(
+            "does not say where the server listens: write {port} or {socket} where it takes that"
+                .to_owned(),
+        );
     }
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|probe| probe.local_addr());
-    let address = free.map_err(|why: io::Error| Error::System("find a free port", why))?;
-    let placed = command.replace("{port}", &address.port().to_string());
+    let address = free.map_err(|why: io::Error| format!("has no free port: {why}"))?;
+    let placed = put_in("{port}", &address.port().to_string());
     Ok((placed, Target::Tcp(address)))
 }
 

@@ -328,6 +328,8 @@ impl Client {
     ) -> Result<(), Error> {
         while let Some(due) = queue.recv().await {
             if plan.is_over(Instant::now()) {
+                // It would have taken longer still.
+                note(sum, due.elapsed());
                 sum.borrow_mut().not_sent += 1;
                 continue;
             }

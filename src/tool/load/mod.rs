@@ -57,6 +57,9 @@ pub fn run(options: &Options, tell: impl FnMut(u64, Duration)) -> Result<Report,
 
 /// Sets every key once, in order, over one connection; gives back the connection and what it
 /// counted.
+///
+/// # Errors
+/// Those of the connection, and [`Error::Refused`] if a set was.
 pub(super) async fn fill(options: &Options, shared: &Shared) -> Result<Exchange, Error> {
     let mut exchange = Exchange::new(Connection::open(&options.target).await?);
     for key in 0..options.keys {
@@ -66,7 +69,10 @@ pub(super) async fn fill(options: &Options, shared: &Shared) -> Result<Exchange,
         }
     }
     exchange.run(shared).await?;
-    Ok(exchange)
+    match &exchange.counts.first_error {
+        Some(said) => Err(Error::Refused(options.target.clone(), said.clone())),
+        None => Ok(exchange),
+    }
 }
 
 /// Runs the work on this thread, and gives it up when no replies come any more.

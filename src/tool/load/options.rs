@@ -28,6 +28,9 @@ const BATCH_KEYS_MAX: usize = 1000;
 /// Bytes of values in a batch that mixes gets and sets; the same reason.
 const MIXED_BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// Keys that the tool keeps account of.
+const KEYS_MAX: u64 = 200_000_000;
+
 /// Bytes of a value when nothing else is said.
 const VALUE_BYTES: RangeInclusive<usize> = 8192..=8192;
 
@@ -165,8 +168,8 @@ impl Options {
         let mixed = !matches!(self.get_percent, 0 | 100);
         let wrong = if least.contains(&0) || self.keys == 0 {
             "keys, multiget and pipeline must be at least 1".to_owned()
-        } else if self.keys > u64::from(u32::MAX) {
-            format!("at most {} keys", u32::MAX)
+        } else if self.keys > KEYS_MAX {
+            format!("at most {KEYS_MAX} keys: the tool keeps 8 bytes for each")
         } else if self.popularity().is_none() {
             "the exponent of Zipf's law must be above 0, such as 0.99".to_owned()
         } else if self.get_percent > 100 {

@@ -17,7 +17,8 @@ pub struct Report {
     pub protocol: Protocol,
     /// Batches a second that were to come; `None` in a closed loop.
     pub rate: Option<f64>,
-    /// Arrivals of an open loop that were not sent before its end, since earlier ones took too long.
+    /// Arrivals of an open loop that were not sent before its end, since earlier ones took too long, or the tool was
+    /// not fast enough itself. The latencies have the time for which they waited.
     pub not_sent: u64,
     /// What came back.
     pub counts: Counts,
@@ -49,7 +50,9 @@ impl Report {
     /// Requests for each second of the server's processor time; `None` if that is not known.
     pub fn requests_per_cpu_second(&self) -> Option<f64> {
         let server = self.server.as_ref()?;
-        Some(self.counts.requests as f64 / server.usage.cpu_seconds)
+        let seconds = server.usage.cpu_seconds;
+        // A process that only waits for the server has used none.
+        (seconds > 0.0).then(|| self.counts.requests as f64 / seconds)
     }
 
     /// Context switches of the server for each request; `None` if its process is not known.
