@@ -6,6 +6,7 @@ mod daemon;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
@@ -399,26 +400,36 @@ fn two_servers_are_compared_in_rounds_and_ended() {
 #[test]
 fn where_a_server_does_not_start_the_other_is_ended_too() {
     let folder = Folder::new();
-    let (socket, pid_file) = (folder.text("a"), folder.text("pid"));
-    let right = contender("{port}", &socket) + &format!(" -P {pid_file}");
+    let socket = folder.text("a");
+    let right = contender("{port}", &socket);
     let wrong = format!("'{PROGRAM}' -l 127.0.0.1:{{port}} --no-such-option");
-    let ran = Ran::of(compare(&right, &wrong, "--quiet").output().unwrap());
-    ran.assert_refused("ended while starting");
-    let ran = Ran::of(
-        compare(&right, "/nowhere/at/all {port}", "--quiet")
-            .output()
-            .unwrap(),
-    );
-    ran.assert_refused("cannot be started");
+    for (wrong, why) in [
+        (&wrong[..], "ended while starting"),
+        ("/nowhere/at/all {port}", "cannot be started"),
+        ("memcached -p 11211", "does not say where"),
+    ] {
+        let ran = Ran::of(compare(&right, wrong, "--quiet").output().unwrap());
+        ran.assert_refused(why);
+        assert!(UnixStream::connect(&socket).is_err(), "{wrong}");
+    }
 }
 
-/// The tool while it compares, killed if it is still there in the end.
+/// The tool while it compares, asked to end its servers and itself if it is still there in the end.
 struct Comparing(Child);
+
+impl Comparing {
+    fn signal(&self, signal: Signal) {
+        // It may have ended by itself.
+        let _ = kill(Pid::from_raw(self.0.id() as i32), signal);
+    }
+}
 
 impl Drop for Comparing {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if let Ok(None) = self.0.try_wait() {
+            self.signal(Signal::SIGTERM);
+            let _ = self.0.wait();
+        }
     }
 }
 
@@ -433,7 +444,7 @@ fn both_servers_are_ended_when_the_end_is_asked_for_amid_a_comparison() {
     let mut tool = Comparing(command.spawn().unwrap());
     let gets = |side: usize| Client::unix(&sockets[side]).stat("cmd_get");
     for socket in &sockets {
-        wait_until("it listens", || std::fs::exists(socket).unwrap());
+        wait_until("it listens", || UnixStream::connect(socket).is_ok());
     }
     // The second is asked last before the rounds, the first again only in them.
     wait_until("the second is asked", || gets(1) > 0);
@@ -441,7 +452,7 @@ fn both_servers_are_ended_when_the_end_is_asked_for_amid_a_comparison() {
     wait_until("rounds", || gets(0) > before);
     let pids = [0, 1].map(|side| Client::unix(&sockets[side]).stat("pid"));
     assert!(pids.into_iter().all(is_running));
-    kill(Pid::from_raw(tool.0.id() as i32), Signal::SIGINT).unwrap();
+    tool.signal(Signal::SIGINT);
     let mut said = String::new();
     let mut errors = tool.0.stderr.take().unwrap();
     errors.read_to_string(&mut said).unwrap();
