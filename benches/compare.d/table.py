@@ -18,7 +18,10 @@ def spread(metric):
 def tail(row, name):
     """The median ratio of a latency, for rows whose tail is the server's."""
     metric = row["paired"].get(name)
-    return f"{metric['ratio']:.2f}" if metric and metric["ratio"] is not None else ""
+    if not metric or metric["ratio"] is None:
+        return ""
+    above = ", above" if row["closed"] and round(metric["ratio"], 2) > 1 else ""
+    return f"{metric['ratio']:.2f}{above}"
 
 
 def aim(row):

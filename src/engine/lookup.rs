@@ -14,8 +14,8 @@ use crate::stats::Counters;
 use crate::store::{ItemRef, Packing};
 use crate::token::class::Class;
 
-/// Values up to this are lent. The copy keeps who would write an item of the same shard waiting for half a
-/// microsecond at most; a pin, and a reply in three pieces, take longer than that.
+/// Values up to this are lent. The copy keeps who would write an item of the same shard waiting for a
+/// microsecond or two; a pin, and a reply in three pieces, take longer than that.
 pub const LENT_BYTES_MAX: usize = 16 << 10;
 
 /// Who writes down what was found.
@@ -38,7 +38,8 @@ impl Engine {
     }
 
     /// Looks a key up and has the value written, if there is one. Takes its shard's lock, shared, for the time of a
-    /// search and the copy of a short value; allocates nothing. Not for an engine that is watched.
+    /// search and the copy of a short value; allocates nothing but what room
+    /// the reply needs. Not for an engine that is watched.
     #[inline(always)]
     pub fn look_up<'e>(
         &'e self,

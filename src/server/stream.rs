@@ -167,6 +167,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_longer_than_the_buffer_is_read_on_without_another_event() {
+        run(async {
+            let (mut stream, mut peer) = pair();
+            peer.write_all(&[7; 40]).unwrap();
+            let mut buffer = [0; 16];
+            for expected in [16, 16, 8] {
+                assert_eq!(stream.read(&mut buffer).await.unwrap(), expected);
+            }
+        });
+    }
+
+    #[test]
     fn more_than_the_socket_takes_goes_out_as_the_peer_reads() {
         let sent: Vec<u8> = (0..4_000_000u32).map(|number| (number / 3) as u8).collect();
         for vectored in [false, true] {

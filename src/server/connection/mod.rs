@@ -11,7 +11,7 @@
 //! - the server never closes an idle connection, unless `-o idle_timeout` says so: keystonemiddleware
 //!   takes a closed connection for a dead server and does without its cache for 300 s
 //!   (`memcache_pool_dead_retry`);
-//! - after `-R` commands in a row others have their turn;
+//! - after the work of `-R` commands in a row others have their turn;
 //! - a value in the store is referred to no longer than one send, or, where the budget has no room
 //!   for it, within the bound for held values;
 //! - a connection is parked between two turns, never within one.

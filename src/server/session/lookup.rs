@@ -9,6 +9,9 @@ use crate::protocol::classic::{encode_end, encode_lent, encode_value};
 use crate::protocol::reply::{Hit, Unreadable};
 use crate::server::output::Output;
 
+/// Bytes of a value that count as much as a short look-up: one of 16 KiB counts as a command.
+const BYTES_A_WORK: u32 = 1 << 10;
+
 /// Writes values into a connection's output.
 struct Values<'o, 'e> {
     output: &'o mut Output<Found<'e>>,
@@ -20,6 +23,7 @@ struct Values<'o, 'e> {
 impl<'e> Answer<'e> for Values<'_, 'e> {
     #[inline(always)]
     fn lent(&mut self, hit: Hit<'_, &[u8]>) {
+        self.work += hit.value.len() as u32 / BYTES_A_WORK;
         encode_lent(hit, self.with_cas, self.output);
     }
 

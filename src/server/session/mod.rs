@@ -109,8 +109,8 @@ pub struct Turn<'t, 'e> {
 /// What a command counts for.
 const COMMAND_WORK: u32 = 16;
 
-/// What an ordinary look-up counts for that finds nothing or a short value, and a key of a multiget: a batch of them
-/// goes out in one send, in less time than a few sets take.
+/// What an ordinary look-up counts for that finds nothing or a short value, in a multiget or not: a batch of them goes
+/// out in one send. A longer value counts more.
 const KEY_WORK: u32 = 1;
 
 impl Turn<'_, '_> {

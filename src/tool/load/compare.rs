@@ -164,7 +164,12 @@ fn prepare(options: &Options, contender: &Contender) -> Result<Driver, Error> {
     }
     let driver = Driver::start(&options, &Arc::clone(&shared), Some(contender.pid))?;
     let warm = options.duration.unwrap_or(BURST).min(WARM);
-    driver.burst(Some(warm), |_, _| ())?;
+    let warmed = driver.burst(Some(warm), |_, _| ())?;
+    if !warmed.is_clean() {
+        let said = warmed.counts.first_error;
+        let said = said.unwrap_or_else(|| "it answered a wrong value".to_owned());
+        return Err(Error::Refused(options.target, said));
+    }
     Ok(driver)
 }
 
