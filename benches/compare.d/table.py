@@ -1,9 +1,10 @@
 """The Markdown table of a comparison, and what it was measured on."""
 
-import contextlib
 import datetime
 import os
 import platform
+
+import servers
 
 
 def number(value):
@@ -75,17 +76,9 @@ def markdown(record, options):
 def machine(record, options):
     threads = "one server thread, pinned" if record["threads"] == 1 else f"{record['threads']} server threads"
     words = [
-        f"{datetime.date.today()}, {os.cpu_count()} cores ({processor()}), Linux {platform.release()}",
+        f"{datetime.date.today()}, {os.cpu_count()} cores ({servers.processor()}), Linux {platform.release()}",
         threads,
         f"{options.rounds} rounds of {options.seconds:g} s",
     ]
     smoke = " Tiny bursts: these figures mean nothing." if options.smoke else ""
     return "Measured by `benches/compare`: " + "; ".join(words) + "." + smoke
-
-
-def processor():
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
-        for line in info:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.machine()

@@ -285,20 +285,12 @@ def table(pair, lines, bench):
 
 
 def machine(bench):
-    words = [f"{os.cpu_count()} cores ({processor()}), Linux {platform.release()}", "one server thread, pinned"]
+    words = [f"{os.cpu_count()} cores ({servers.processor()}), Linux {platform.release()}", "one server thread, pinned"]
     if bench.other_cpus:
         sizes = bench.sizes
         words.append(f"{sizes.rounds} rounds of {sizes.seconds:g} s")
         words.append(f"other load {statistics.median(bench.other_cpus):.2f} CPUs (median of the bursts)")
     return "Measured by `benches/figures`: " + "; ".join(words) + "."
-
-
-def processor():
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
-        for line in info:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.machine()
 
 
 def record(pair, lines):

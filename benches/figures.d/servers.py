@@ -8,6 +8,7 @@ import contextlib
 import copy
 import json
 import os
+import platform
 import resource
 import shutil
 import signal
@@ -41,6 +42,15 @@ def found(command):
     if path is None:
         raise Failure(f"{command} is not there or not executable: build or install it, or name another one (--help)")
     return path
+
+
+def processor():
+    """What the machine's processor calls itself."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
+        for line in info:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
 
 
 def pinned(core, command):
