@@ -272,27 +272,7 @@ impl Store {
         self.look(key, now_seconds, View::pin)
     }
 
-    /// Looks a key up and lets `see` see the item under the shard's lock, shared. So `see` has to be quick; a short
-    /// value is copied there in less time than a pin costs. Allocates nothing.
-    ///
-    /// # Errors
-    /// Why there is nothing to see.
-    #[inline(always)]
-    pub fn look<'s, T>(
-        &'s self,
-        key: &[u8],
-        now_seconds: u32,
-        see: impl FnOnce(&View<'s>) -> T,
-    ) -> Result<T, Miss> {
-        self.settle(now_seconds);
-        let hash = self.hash(key);
-        let shard = self.shard(hash).read();
-        let item = self.find_valid(&shard, hash, key, now_seconds)?;
-        item.access(now_seconds, self.options.eviction.proves_after_seconds);
-        Ok(see(&View::new(self, item)))
-    }
-
-    /// The same without counting as a read.
+    /// The same as [`Store::get`] without counting as a read.
     ///
     /// # Errors
     /// Why there is nothing to return.

@@ -15,10 +15,10 @@ mod incoming;
 mod lookup;
 mod parked;
 mod reader;
+mod turn;
 
 use std::time::Duration;
 
-use crate::clock::Now;
 use crate::engine::{Engine, Found};
 use crate::protocol::codec::{self, Codec, Protocol};
 use crate::protocol::command::{
@@ -28,12 +28,12 @@ use crate::protocol::error::Error;
 use crate::protocol::meta::KeyRoom;
 use crate::protocol::reply::{Reply, Stored, Unreadable};
 use crate::server::auth::Users;
-use crate::server::output::Output;
-use crate::stats::Counters;
 use crate::store;
 use gate::{admitted, after_refusal, unadmitted};
 use incoming::Incoming;
 pub use parked::Parked;
+pub use turn::Turn;
+use turn::{COMMAND_WORK, KEY_WORK};
 
 /// What the connection has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,37 +92,6 @@ pub struct Session<'e> {
     /// Bytes still to come that nobody wants.
     skip: u64,
     incoming: Option<Box<Incoming<'e>>>,
-}
-
-/// What a session works with during one call.
-pub struct Turn<'t, 'e> {
-    /// Where replies go.
-    pub output: &'t mut Output<Found<'e>>,
-    /// Where it counts.
-    pub counters: &'e Counters,
-    /// The time of all commands of this call.
-    pub now: Now,
-    /// Work that may still be done before others have their turn; see [`Turn::work_for`].
-    pub work_left: &'t mut u32,
-}
-
-/// What a command counts for.
-const COMMAND_WORK: u32 = 16;
-
-/// What an ordinary look-up counts for that finds nothing or a short value, in a multiget or not: a batch of them goes
-/// out in one send. A longer value counts more.
-const KEY_WORK: u32 = 1;
-
-impl Turn<'_, '_> {
-    /// The work of this many commands. A multiget is one command, but a long one is worth several,
-    /// so that a line of thousands of keys does not keep others waiting.
-    pub fn work_for(commands: u32) -> u32 {
-        commands.saturating_mul(COMMAND_WORK)
-    }
-
-    fn spend(&mut self, work: u32) {
-        *self.work_left = self.work_left.saturating_sub(work);
-    }
 }
 
 impl<'e> Session<'e> {
@@ -355,7 +324,8 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::protocol::reply::ReplySink;
-    use crate::server::output::UNSENT_BYTES_MAX;
+    use crate::server::output::{Output, UNSENT_BYTES_MAX};
+    use crate::stats::Counters;
     use crate::stats::memcached::Process;
 
     fn engine() -> Engine {
