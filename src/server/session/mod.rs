@@ -578,4 +578,20 @@ mod tests {
         assert_eq!((done, step), (320 * 7, Step::Yield));
         assert_eq!(peer.answer(), "END\r\n".repeat(320));
     }
+
+    #[test]
+    fn a_look_up_counts_more_the_longer_its_value_is() {
+        let engine = engine();
+        let mut peer = Peer::new(&engine);
+        // Bytes that nothing can pack.
+        let next = |state: &u32| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+        let bytes = std::iter::successors(Some(1), next).map(|state| (state >> 24) as u8);
+        let value: Vec<u8> = bytes.take(8192).collect();
+        let set = [b"set k 0 0 8192\r\n".as_slice(), &value, b"\r\n"].concat();
+        assert_eq!(peer.ask(&set), "STORED\r\n");
+        peer.output.full_at(usize::MAX);
+        let (done, step) = peer.advance(&b"get k\r\n".repeat(100));
+        // Nine for each, of 320.
+        assert_eq!((done, step), (36 * 7, Step::Yield));
+    }
 }
